@@ -1,0 +1,464 @@
+"""From a validated chat request to its answer: exact cache, route, attempts, report. Acts only through ports."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from . import completions, exact_cache, workers_ai
+from .catalog import Model
+from .complexity import ComplexityScorer
+from .errors import (
+    CloudUnavailable,
+    GatewayError,
+    RequestRejected,
+    StoreError,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from .exact_cache import Entry
+from .ports import Background, Clock, CloudRegions, EdgeModels, Log, Store, UpstreamResponse
+from .regions import nearest_first
+from .relay import StreamRelay
+from .report import Report, with_report
+from .requests import ChatRequest, Controls
+from .routing import Needs, Route, choose_route
+from .settings import Region, Settings
+from .sse import DONE_EVENT, encode_event
+from .tokens import estimate_tokens
+
+ENDPOINT = "chat"
+MAX_ATTEMPTS = 4  # models and regions tried for one request
+_CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One chat request on its way. `body` is the caller's JSON, our header fields merged in."""
+
+    request: ChatRequest
+    body: dict[str, Any]
+    tenant: str
+    cache_control: str | None
+    forwarded: Mapping[str, str]
+    background: Background
+    report: Report
+    started_ms: float
+
+    @property
+    def input_text(self) -> str:
+        return "\n".join(message.text for message in self.request.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A plain answer: the completion as JSON text without the report."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer whose first content is here; `events` is server-sent events from the first chunk to `[DONE]`."""
+
+    events: AsyncIterator[str] | str
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One model to try, at one place. `region` is None at the edge."""
+
+    model: Model
+    region: Region | None
+
+    @property
+    def label(self) -> str:
+        return self.model.id if self.region is None else f"{self.model.id}@{self.region.id}"
+
+
+@dataclass(slots=True)
+class _OpenStream:
+    """A stream that has shown its first content. `pending`: chunks that were read but not sent yet."""
+
+    attempt: _Attempt
+    response: UpstreamResponse
+    chunks: AsyncIterator[bytes]
+    relay: StreamRelay
+    pending: list[str]
+
+
+class Answering:
+    """Answers chat requests. Scope: isolate; holds no state of a request."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        scorer: ComplexityScorer,
+        store: Store,
+        edge: EdgeModels,
+        cloud: CloudRegions,
+        clock: Clock,
+        log: Log,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._store = store
+        self._edge = edge
+        self._cloud = cloud
+        self._clock = clock
+        self._log = log
+        self._new_id = new_id
+
+    async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
+        """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
+        directives = exact_cache.read_directives(call.body, call.cache_control)
+        key = None
+        if directives.look_up or directives.store:
+            key = exact_cache.cache_key(
+                call.body,
+                tenant=call.tenant,
+                endpoint=ENDPOINT,
+                catalog_version=self._settings.catalog.version,
+            )
+        call.report.cache = "miss" if directives.look_up else "bypass"
+        if key and directives.look_up:
+            entry = await self._look_up(call, key)
+            if entry is not None and entry.is_fresh(self._clock.now_s(), directives):
+                return self._replay(call, entry)
+
+        route = self.route(call)
+        store_key = key if directives.store else None
+        if call.request.stream:
+            return await self._stream(call, route, store_key)
+        return await self._plain(call, route, store_key)
+
+    def route(self, call: ChatCall) -> Route:
+        """Decides, and notes the decision in the report."""
+        request, report, decided_ms = call.request, call.report, self._clock.elapsed_ms()
+        response_format = request.response_format
+        needs = Needs(
+            model=request.model,
+            tokens=estimate_tokens(call.input_text) + (request.output_limit_tokens or 0),
+            tools=request.uses_tools,
+            images=request.has_images,
+            json=response_format is not None and response_format.type != "text",
+        )
+        score = self._scorer.score(request.last_user_text)
+        route = choose_route(needs, score, self._settings.catalog, self._settings.thresholds)
+        report.complexity = route.complexity
+        report.route_reason = route.reason
+        report.timings_ms["decide"] = self._clock.elapsed_ms() - decided_ms
+        return route
+
+    async def _look_up(self, call: ChatCall, key: str) -> Entry | None:
+        """A store that fails is a miss."""
+        started_ms = self._clock.elapsed_ms()
+        try:
+            text = await self._store.get(key)
+        except StoreError as exc:
+            self._log.event("store_failed", request_id=call.report.request_id, reason=exc.message)
+            text = None
+        call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
+        return exact_cache.decode_entry(text) if text else None
+
+    def _replay(self, call: ChatCall, entry: Entry) -> Answer | StreamedAnswer:
+        report, now_s = call.report, self._clock.now_s()
+        report.cache = "hit"
+        report.cache_age_s = entry.age_s(now_s)
+        report.cache_ttl_s = entry.ttl_s - report.cache_age_s
+        report.served_by = "exact-cache"
+        report.route_reason = "cached"
+        report.cost_usd = 0.0
+        report.cost_avoided_usd = entry.cost_usd
+        self._name_model(report, entry.model)
+        self._stop_clock(call)
+        if not call.request.stream:
+            return Answer(entry.body)
+        body = completions.parse_completion(entry.body)
+        chunks = list(completions.replay(body, include_usage=call.request.include_usage))
+        facts = report.body_json()
+        chunks[0] = with_report(chunks[0], facts)
+        chunks[-1] = with_report(chunks[-1], facts)
+        return StreamedAnswer("".join(map(encode_event, chunks)) + DONE_EVENT)
+
+    async def _plain(self, call: ChatCall, route: Route, store_key: str | None) -> Answer:
+        async def attempt(at: _Attempt) -> Answer:
+            response = await self._call(call, at)
+            text = await response.text()
+            return Answer(self._settle_plain(call, at, response, text))
+
+        answer = await self._first_that_works(call, route, attempt)
+        self._stop_clock(call)
+        if store_key:
+            self._store_later(call, store_key, answer.text)
+        return answer
+
+    def _settle_plain(self, call: ChatCall, at: _Attempt, response: UpstreamResponse, text: str) -> str:
+        """The completion's text, with usage in it; raises UpstreamError when it is not a completion."""
+        if at.region is None:
+            limit_tokens = call.request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS
+            created_s = int(self._clock.now_s())
+            body = workers_ai.parse_answer(
+                at.model,
+                text,
+                completion_id=self._completion_id(),
+                created_s=created_s,
+                limit_tokens=limit_tokens,
+            )
+            unchanged = False
+        else:
+            body = completions.parse_completion(text)
+            unchanged = True
+        output_text = completions.text_of(body)
+        usage, estimated = completions.usage_of(body.get("usage"), call.input_text, output_text)
+        self._note_answer(call, at, response, usage, estimated)
+        return text if unchanged and not estimated else completions.dump({**body, "usage": usage})
+
+    async def _stream(self, call: ChatCall, route: Route, store_key: str | None) -> StreamedAnswer:
+        async def attempt(at: _Attempt) -> _OpenStream:
+            response = await self._call(call, at)
+            try:
+                return await self._open(call, at, response)
+            except BaseException:
+                await response.cancel()
+                raise
+
+        opened = await self._first_that_works(call, route, attempt)
+        report = call.report
+        report.served_by = "edge-model" if opened.attempt.region is None else "cloud"
+        self._name_model(report, opened.attempt.model.id)
+        report.timings_ms["ttft"] = self._clock.elapsed_ms() - call.started_ms
+        return StreamedAnswer(self._events(call, opened, store_key))
+
+    async def _open(self, call: ChatCall, at: _Attempt, response: UpstreamResponse) -> _OpenStream:
+        """Reads until the first content, so that everything before it can still become another attempt."""
+        request = call.request
+        relay = StreamRelay(
+            at.model.shape,
+            completion_id=self._completion_id(),
+            created_s=int(self._clock.now_s()),
+            model=at.model.id,
+            limit_tokens=request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS,
+            include_usage=request.include_usage,
+        )
+        chunks = response.chunks() if _is_event_stream(response) else self._as_stream(call, at, response)
+        pending: list[str] = []
+        async for chunk in chunks:
+            pending += relay.feed(chunk)
+            if relay.has_content or relay.is_done or relay.error:
+                break
+        else:
+            pending += relay.end()
+        if relay.error:
+            raise relay.error
+        return _OpenStream(at, response, chunks, relay, pending)
+
+    async def _as_stream(self, call: ChatCall, at: _Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
+        """Some models answer with one JSON object although a stream was asked for."""
+        text = self._settle_plain(call, at, response, await response.text())
+        for chunk in completions.replay(completions.parse_completion(text), include_usage=True):
+            yield encode_event(chunk).encode()
+        yield DONE_EVENT.encode()
+
+    async def _events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> AsyncIterator[str]:
+        """The whole stream as text to send. Ends with `[DONE]` whatever happens, unless nobody listens."""
+        relay, first = (
+            opened.relay,
+            with_report(opened.pending[0], call.report.body_json()) if opened.pending else None,
+        )
+        ended = False
+        try:
+            if first is not None:
+                yield "".join(map(encode_event, [first, *opened.pending[1:]]))
+            try:
+                while not relay.is_done and not relay.error:
+                    async with asyncio.timeout(self._settings.stream_idle_s):
+                        chunk = await anext(opened.chunks, None)
+                    texts = relay.end() if chunk is None else relay.feed(chunk)
+                    if texts:
+                        yield "".join(map(encode_event, texts))
+            except TimeoutError:
+                relay.error = UpstreamTimeout("The model stopped sending.", code="stream_stalled")
+            except GatewayError as exc:
+                relay.error = exc
+            yield self._last_events(call, opened, store_key)
+            ended = True
+        finally:
+            if not ended or relay.error:
+                await opened.response.cancel()
+
+    def _last_events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> str:
+        relay = opened.relay
+        self._note_answer(call, opened.attempt, opened.response, *relay.usage(call.input_text))
+        self._stop_clock(call)
+        if relay.error:
+            report = call.report
+            self._log.event("stream_failed", request_id=report.request_id, reason=relay.error.code)
+            last = [relay.error_chunk(relay.error)]
+        else:
+            last = relay.closing()
+            if store_key:
+                self._store_later(call, store_key, completions.dump(relay.completion(call.input_text)))
+        last[-1] = with_report(last[-1], call.report.body_json())
+        return "".join(map(encode_event, last)) + DONE_EVENT
+
+    async def _first_that_works(self, call: ChatCall, route: Route, attempt: Callable[[_Attempt], Awaitable[_T]]) -> _T:
+        """Tries models and regions in order; a failure that another one can't mend ends it.
+
+        Raises the last UpstreamError, or the RequestRejected of an upstream that refused the request.
+        """
+        failure: GatewayError = CloudUnavailable("No cloud region is configured.")
+        for at in _limited(self._attempts(route, call), MAX_ATTEMPTS):
+            timeout_s = self._settings.edge_timeout_s if at.region is None else self._settings.cloud_timeout_s
+            started_ms = self._clock.elapsed_ms()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await attempt(at)
+            except TimeoutError:
+                failure = UpstreamTimeout(f"No answer from {at.label} within {timeout_s:g} s.")
+            except UpstreamError as exc:
+                failure = exc
+            finally:
+                part = "ai" if at.region is None else "cloud"
+                call.report.timings_ms[part] = self._clock.elapsed_ms() - started_ms
+            call.report.fallbacks.append(f"{at.label}: {failure.code}")
+            self._log.event("attempt_failed", request_id=call.report.request_id, upstream=at.label, reason=failure.code)
+        raise failure
+
+    def _attempts(self, route: Route, call: ChatCall) -> Iterator[_Attempt]:
+        regions = nearest_first(self._settings.regions, call.report.location)
+        for model in route.models:
+            if model.side == "edge":
+                yield _Attempt(model, None)
+            else:
+                yield from (_Attempt(model, region) for region in regions)
+
+    async def _call(self, call: ChatCall, at: _Attempt) -> UpstreamResponse:
+        """An answer with status 200 whose body is still to come; raises GatewayError for any other."""
+        if at.region is None:
+            response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
+            if response.status != 200:
+                raise workers_ai.parse_error(response.status, await response.text())
+            return response
+
+        started_ms = self._clock.elapsed_ms()
+        response = await self._cloud.post(
+            at.region, "/v1/chat/completions", completions.dump(_cloud_body(call, at.model)), call.forwarded
+        )
+        own_ms = _server_timing_ms(response.header("server-timing"))
+        if own_ms is not None:
+            call.report.cloud_rtt_ms = max(0.0, self._clock.elapsed_ms() - started_ms - own_ms)
+        call.report.cloud_region = at.region.id
+        if response.status != 200:
+            await _raise_cloud_error(response, at)
+        return response
+
+    def _note_answer(
+        self,
+        call: ChatCall,
+        at: _Attempt,
+        response: UpstreamResponse,
+        usage: Mapping[str, Any],
+        estimated: bool,
+    ) -> None:
+        report = call.report
+        report.served_by = "edge-model" if at.region is None else "cloud"
+        self._name_model(report, at.model.id)
+        report.usage_estimated = estimated
+        report.cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+
+    def _name_model(self, report: Report, model_id: str) -> None:
+        model = self._settings.catalog.find(model_id)
+        report.model = model_id
+        report.tier = model.tier if model else None
+
+    def _stop_clock(self, call: ChatCall) -> None:
+        call.report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
+
+    def _store_later(self, call: ChatCall, key: str, text: str) -> None:
+        """After the response: nothing on the path waits for a write."""
+        if len(text) > exact_cache.MAX_ENTRY_BYTES or not exact_cache.may_store(completions.parse_completion(text)):
+            return
+        report = call.report
+        entry = Entry(
+            body=text,
+            model=report.model or "",
+            stored_at_s=self._clock.now_s(),
+            ttl_s=self._settings.cache_ttl_s,
+            cost_usd=report.cost_usd or 0.0,
+        )
+        report.cache_stored = True
+        call.background.run(self._put(report.request_id, key, entry))
+
+    async def _put(self, request_id: str, key: str, entry: Entry) -> None:
+        try:
+            await self._store.put(key, exact_cache.encode_entry(entry), ttl_s=self._settings.cache_ttl_s)
+        except StoreError as exc:
+            self._log.event("store_failed", request_id=request_id, reason=exc.message)
+
+    def _completion_id(self) -> str:
+        return f"chatcmpl-{self._new_id()}"
+
+
+def _cloud_body(call: ChatCall, model: Model) -> dict[str, Any]:
+    """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams."""
+    body = {name: value for name, value in call.body.items() if name not in _CONTROLS}
+    body["model"] = model.id
+    if call.request.stream:
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    return body
+
+
+async def _raise_cloud_error(response: UpstreamResponse, at: _Attempt) -> None:
+    """cloud_fallback's own errors are OpenAI-shaped and safe to repeat; anything else is not repeated."""
+    error = _error_object(await response.text())
+    status, code = response.status, error.get("code")
+    if status == 429:
+        retry_after = response.header("retry-after")
+        retry_after_s = float(retry_after) if retry_after and retry_after.isdecimal() else None
+        raise UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=retry_after_s)
+    if 400 <= status < 500 and code:
+        message = str(error.get("message") or "The cloud refused the request.")
+        param = error.get("param")
+        raise RequestRejected(message, param=param if isinstance(param, str) else None, code=str(code), status=status)
+    if status == 504:
+        raise UpstreamTimeout(f"No answer from {at.label} in time.")
+    raise UpstreamError(f"{at.label} failed (status {status}).", code=str(code) if code else None)
+
+
+def _error_object(text: str) -> dict[str, Any]:
+    try:
+        error = json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _is_event_stream(response: UpstreamResponse) -> bool:
+    return (response.header("content-type") or "").startswith("text/event-stream")
+
+
+def _server_timing_ms(header: str | None) -> float | None:
+    """Milliseconds that the service and its upstream took, by its own `Server-Timing`."""
+    if not header:
+        return None
+    total = 0.0
+    for entry in header.split(","):
+        _, found, duration = entry.partition("dur=")
+        if found:
+            try:
+                total += float(duration.split(";")[0])
+            except ValueError:
+                return None
+    return total
+
+
+def _limited(items: Iterator[_Attempt], limit: int) -> Iterator[_Attempt]:
+    for _, item in zip(range(limit), items, strict=False):
+        yield item

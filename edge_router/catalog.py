@@ -1,0 +1,128 @@
+"""The models we may use: side, tier, window, price and what each can do. Data, replaceable by one variable.
+
+Prices and windows of Workers AI: Cloudflare's model and pricing pages, September 2026. Of the cloud
+models: OpenAI's price list. Both are declared values, for routing and cost reports, not invoices.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+Side = Literal["edge", "cloud"]
+Tier = Literal["edge-small", "edge-large", "cloud-fast", "cloud-quality"]
+Shape = Literal["native", "openai"]
+Feature = Literal["tools", "json", "vision"]
+
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+class CatalogError(ValueError):
+    """A catalog that can't be used; the message names the entry and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model. An id that ends in `*` stands for every id with that prefix.
+
+    shape: how a Workers AI model speaks, `native` or `openai`; cloud models are always `openai`.
+    thinks: spends output tokens before the answer unless told not to.
+    """
+
+    id: str
+    side: Side
+    tier: Tier
+    context_window_tokens: int
+    usd_per_million_input: float = 0.0
+    usd_per_million_output: float = 0.0
+    features: tuple[Feature, ...] = ()
+    shape: Shape = "openai"
+    thinks: bool = False
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
+        """Declared price of one answer in US dollars."""
+        spent = input_tokens * self.usd_per_million_input + output_tokens * self.usd_per_million_output
+        return spent / 1e6
+
+
+DEFAULT_MODELS = (
+    Model("@cf/ibm-granite/granite-4.0-h-micro", "edge", "edge-small", 131_000, 0.017, 0.112, shape="native"),
+    Model("@cf/meta/llama-3.2-3b-instruct", "edge", "edge-small", 80_000, 0.051, 0.335, shape="native"),
+    Model("@cf/zai-org/glm-4.7-flash", "edge", "edge-large", 131_072, 0.06, 0.40, ("tools", "json"), thinks=True),
+    Model("@cf/qwen/qwen3-30b-a3b-fp8", "edge", "edge-large", 32_768, 0.051, 0.335, ("tools", "json")),
+    Model("gpt-4o-mini", "cloud", "cloud-fast", 128_000, 0.15, 0.60, ("tools", "json", "vision")),
+    Model("gpt-4o", "cloud", "cloud-quality", 128_000, 2.50, 10.00, ("tools", "json", "vision")),
+)
+
+
+class Catalog:
+    """The models in order of preference within a tier, with look-up by id."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = tuple(models)
+        self._by_id = {model.id: model for model in models}
+        self._wildcards = [model for model in models if model.id.endswith("*")]
+
+    def find(self, model_id: str) -> Model | None:
+        """The entry for an id, a wildcard's filled in with the id asked for."""
+        found = self._by_id.get(model_id)
+        if found is not None and not model_id.endswith("*"):
+            return found
+        for model in self._wildcards:
+            if model_id.startswith(model.id[:-1]) and not model_id.endswith("*"):
+                return Model(**{**asdict(model), "id": model_id})
+        return None
+
+    def in_tier(self, tier: Tier) -> Iterable[Model]:
+        """Models that the router may choose by itself: a wildcard is only ever pinned."""
+        return (model for model in self.models if model.tier == tier and not model.id.endswith("*"))
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with any entry, so that cached answers of another catalog are not served."""
+        text = json.dumps([asdict(model) for model in self.models])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def parse_catalog(entries: object) -> Catalog:
+    """A catalog from a list of objects with Model's fields; raises CatalogError."""
+    if not isinstance(entries, list) or not entries:
+        raise CatalogError("the catalog must be a JSON list with at least one model")
+    models = [_parse_model(entry, position) for position, entry in enumerate(entries)]
+    ids = [model.id for model in models]
+    for model_id in ids:
+        if ids.count(model_id) > 1:
+            raise CatalogError(f"{model_id} is in the catalog twice")
+    return Catalog(models)
+
+
+def _parse_model(entry: object, position: int) -> Model:
+    if not isinstance(entry, dict):
+        raise CatalogError(f"entry {position} of the catalog must be an object")
+    name = entry.get("id", f"entry {position}")
+    try:
+        model = Model(**{**entry, "features": tuple(entry.get("features", ()))})
+    except TypeError as exc:
+        raise CatalogError(f"{name}: {exc}") from exc
+    _check(model, name)
+    return model
+
+
+def _check(model: Model, name: Any) -> None:
+    allowed: dict[str, tuple[Any, ...]] = {"side": get_args(Side), "tier": TIERS, "shape": get_args(Shape)}
+    for field, values in allowed.items():
+        if getattr(model, field) not in values:
+            raise CatalogError(f"{name}: {field} must be one of {', '.join(values)}")
+    if not isinstance(model.id, str) or not model.id:
+        raise CatalogError(f"{name}: id must be a non-empty string")
+    if not model.tier.startswith(model.side):
+        raise CatalogError(f"{name}: a model of the side {model.side} can't be in the tier {model.tier}")
+    for field in ("context_window_tokens", "usd_per_million_input", "usd_per_million_output"):
+        value = getattr(model, field)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise CatalogError(f"{name}: {field} must be a number that is not negative")
+    unknown = set(model.features) - set(get_args(Feature))
+    if unknown:
+        raise CatalogError(f"{name}: unknown feature {', '.join(sorted(map(str, unknown)))}")

@@ -1,0 +1,122 @@
+"""OpenAI's completion objects: building them, reading what upstreams send, replaying one as a stream."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import UpstreamError
+from .tokens import estimate_tokens
+
+# Pieces of about 24 characters that end at white space: what a model's own stream looks like.
+_PIECE = re.compile(r".{1,24}(?:\s+|$)|\S{1,24}", re.DOTALL)
+
+
+def dump(value: object) -> str:
+    """Compact JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def completion(
+    *,
+    completion_id: str,
+    created_s: int,
+    model: str,
+    choices: list[dict[str, Any]],
+    usage: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A `chat.completion` object."""
+    return {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": created_s,
+        "model": model,
+        "choices": choices,
+        "usage": dict(usage),
+    }
+
+
+def choice(
+    content: str | None, finish_reason: str, *, index: int = 0, tool_calls: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """One entry of `choices` in a plain answer."""
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if tool_calls:
+        message["tool_calls"] = tool_calls
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+
+
+def usage_of(raw: object, input_text: str, output_text: str) -> tuple[dict[str, Any], bool]:
+    """Token counts as OpenAI names them, and whether they had to be estimated.
+
+    raw: the upstream's `usage`, or anything else when it sent none.
+    """
+    if isinstance(raw, Mapping):
+        counts = [raw.get("prompt_tokens"), raw.get("completion_tokens")]
+        if all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
+            input_tokens, output_tokens = int(counts[0] or 0), int(counts[1] or 0)
+            return {**raw, **_counts(input_tokens, output_tokens)}, False
+    return _counts(estimate_tokens(input_text), estimate_tokens(output_text)), True
+
+
+def _counts(input_tokens: int, output_tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+def parse_completion(text: str) -> dict[str, Any]:
+    """An upstream's plain answer, checked as far as we rely on it; raises UpstreamError."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamError("The model's answer was not valid JSON.") from exc
+    if not isinstance(body, dict):
+        raise UpstreamError("The model's answer was not a JSON object.")
+    if body.get("error"):
+        raise UpstreamError("The model answered with an error.")
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamError("The model's answer had no choices.")
+    for entry in choices:
+        if not isinstance(entry, dict) or not isinstance(entry.get("message"), dict):
+            raise UpstreamError("The model's answer had a choice without a message.")
+        content = entry["message"].get("content")
+        if content is not None and not isinstance(content, str):
+            raise UpstreamError("The model's answer had content that is not text.")
+    return body
+
+
+def text_of(body: Mapping[str, Any]) -> str:
+    """All visible text of a completion, for token estimates and simple clients."""
+    return "".join(entry["message"].get("content") or "" for entry in body["choices"])
+
+
+def chunk(
+    body: Mapping[str, Any], delta: Mapping[str, Any], *, index: int = 0, finish_reason: str | None = None
+) -> dict[str, Any]:
+    """A `chat.completion.chunk` that belongs to `body` (same id, created, model)."""
+    return {
+        "id": body["id"],
+        "object": "chat.completion.chunk",
+        "created": body["created"],
+        "model": body["model"],
+        "choices": [{"index": index, "delta": dict(delta), "logprobs": None, "finish_reason": finish_reason}],
+    }
+
+
+def replay(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[str]:
+    """JSON texts of the chunks that a live stream of this completion would have had, without `[DONE]`."""
+    for entry in body["choices"]:
+        index, message = entry.get("index", 0), entry["message"]
+        yield dump(chunk(body, {"role": "assistant", "content": ""}, index=index))
+        for piece in _PIECE.findall(message.get("content") or ""):
+            yield dump(chunk(body, {"content": piece}, index=index))
+        if message.get("tool_calls"):
+            calls = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
+            yield dump(chunk(body, {"tool_calls": calls}, index=index))
+        yield dump(chunk(body, {}, index=index, finish_reason=entry.get("finish_reason") or "stop"))
+    if include_usage:
+        yield dump({**chunk(body, {}), "choices": [], "usage": body.get("usage")})

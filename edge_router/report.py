@@ -1,0 +1,124 @@
+"""What every response tells: where it was answered, how far that was, by what, why, and how long each part took.
+
+Headers: our `nearside-*`, plus the standards `Server-Timing` (W3C) and `Cache-Status` (RFC 9211). The same
+facts stand in the body under `nearside`. A fact that is unknown is absent, never a guess.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .location import UNKNOWN, Location
+
+ServedBy = Literal["exact-cache", "semantic-cache", "edge-model", "cloud"]
+CacheOutcome = Literal["hit", "miss", "stale", "bypass"]
+
+
+@dataclass(slots=True)
+class Report:
+    """Filled in while one request is handled. Scope: request.
+
+    timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
+    only moves at I/O, so a part that only computes reads 0.
+    """
+
+    request_id: str
+    location: Location = UNKNOWN
+    served_by: ServedBy | None = None
+    model: str | None = None
+    tier: str | None = None
+    complexity: float | None = None
+    route_reason: str | None = None
+    cloud_region: str | None = None
+    cloud_rtt_ms: float | None = None
+    cache: CacheOutcome | None = None
+    cache_ttl_s: float | None = None
+    cache_age_s: float | None = None
+    cache_stored: bool = False
+    cost_usd: float | None = None
+    cost_avoided_usd: float | None = None
+    usage_estimated: bool = False
+    fallbacks: list[str] = field(default_factory=list)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    auth_open: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """Everything known now, as response headers; values are ASCII and never echo prompt text."""
+        location = self.location
+        facts: dict[str, str | None] = {
+            "x-request-id": self.request_id,
+            "nearside-colo": location.colo,
+            "nearside-client-rtt-ms": _decimal(location.rtt_ms),
+            "nearside-served-by": self.served_by,
+            "nearside-model": self.model,
+            "nearside-tier": self.tier,
+            "nearside-complexity": _decimal(self.complexity),
+            "nearside-route-reason": self.route_reason,
+            "nearside-cloud-region": self.cloud_region,
+            "nearside-cloud-rtt-ms": _decimal(self.cloud_rtt_ms),
+            "nearside-cost-usd": _money(self.cost_usd),
+            "nearside-cost-avoided-usd": _money(self.cost_avoided_usd),
+            "nearside-auth": "open" if self.auth_open else None,
+            "server-timing": ", ".join(f"{part};dur={ms:.1f}" for part, ms in self.timings_ms.items()) or None,
+            "cache-status": self._cache_status(),
+            "age": None if self.cache_age_s is None else str(int(self.cache_age_s)),
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def body(self) -> dict[str, Any]:
+        """The same facts as the object `nearside` in a body, with numbers as numbers."""
+        location = self.location
+        facts: dict[str, Any] = {
+            "request_id": self.request_id,
+            "colo": location.colo,
+            "client_rtt_ms": location.rtt_ms,
+            "served_by": self.served_by,
+            "model": self.model,
+            "tier": self.tier,
+            "complexity": None if self.complexity is None else round(self.complexity, 3),
+            "route_reason": self.route_reason,
+            "cloud_region": self.cloud_region,
+            "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
+            "cost_usd": self.cost_usd,
+            "cost_avoided_usd": self.cost_avoided_usd,
+            "usage_estimated": self.usage_estimated or None,
+            "fallbacks": self.fallbacks or None,
+            "cache": self._cache_body(),
+            "timings_ms": {part: round(ms, 1) for part, ms in self.timings_ms.items()} or None,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def body_json(self) -> str:
+        return json.dumps(self.body(), separators=(",", ":"))
+
+    def _cache_body(self) -> dict[str, Any] | None:
+        if self.cache is None:
+            return None
+        facts = {"status": self.cache, "ttl_s": _whole(self.cache_ttl_s), "age_s": _whole(self.cache_age_s)}
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def _cache_status(self) -> str | None:
+        if self.cache is None:
+            return None
+        if self.cache == "hit":
+            return f"nearside; hit; ttl={_whole(self.cache_ttl_s)}"
+        return f"nearside; fwd={self.cache}" + ("; stored" if self.cache_stored else "")
+
+
+def with_report(json_object: str, report_json: str) -> str:
+    """A JSON object's text with the key `nearside` added last; the rest stays byte for byte."""
+    body = json_object.rstrip()
+    comma = "" if body[1:-1].isspace() or len(body) == 2 else ","
+    return f'{body[:-1]}{comma}"nearside":{report_json}}}'
+
+
+def _decimal(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _money(value: float | None) -> str | None:
+    return None if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,267 @@
+"""What a caller may send: OpenAI's request bodies plus our optional fields, validated once, here.
+
+Unknown fields are ignored and passed on, as OpenAI does; known fields with a wrong type or range are a
+400 that names the parameter. Source: OpenAI API reference, "Create chat completion".
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .errors import RequestRejected
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_DEPTH = 200  # of nested JSON; the parsers themselves give up near 1,000
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class ContentPart(_Body):
+    """One part of a message. Only text is read here; other types route to a side that serves them."""
+
+    type: str
+    text: str | None = None
+
+
+class Message(_Body):
+    """One turn. `content` may be absent only where an assistant calls tools."""
+
+    role: Role
+    content: str | list[ContentPart] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message, its parts joined by line breaks."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content or () if part.text)
+
+
+class StreamOptions(_Body):
+    """`include_usage`: one more chunk before `[DONE]` that carries the token counts."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(_Body):
+    """What the answer must parse as."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenLimit = Annotated[int, Field(ge=1, le=1_000_000)]
+StopList = Annotated[list[str], Field(max_length=4)]
+
+
+class Controls(_Body):
+    """Our own fields, on any request; each is also a header `nearside-<name>`."""
+
+    use_cache: bool | None = None
+    max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = None
+    optimize_prompt: bool | None = None
+    cascade: bool | None = None
+    residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
+
+
+class ChatRequest(Controls):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=256)] = "auto"
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: str | StopList | None = None
+    seed: int | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def output_limit_tokens(self) -> int | None:
+        """The newer name wins when both are given, as at OpenAI."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any part is something other than text (an image, audio or a file)."""
+        return any(
+            part.type not in ("text", "refusal")
+            for message in self.messages
+            if isinstance(message.content, list)
+            for part in message.content
+        )
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether tools are offered now or were called before in this conversation."""
+        return bool(self.tools) or any(m.tool_calls or m.role in ("tool", "function") for m in self.messages)
+
+    @property
+    def last_user_text(self) -> str:
+        """The question itself: what complexity is judged by."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return message.text
+        return self.messages[-1].text
+
+
+class PromptRequest(Controls):
+    """`POST /`: one prompt, one answer, for people and scripts without an OpenAI client."""
+
+    prompt: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=256)] = "auto"
+    stream: Literal[False] | None = None
+    max_tokens: TokenLimit | None = None
+    temperature: Temperature | None = None
+
+    def to_chat_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same request as a chat completion's JSON body."""
+        chat = {key: value for key, value in body.items() if key not in ("prompt", "stream")}
+        return {**chat, "messages": [{"role": "user", "content": self.prompt}]}
+
+
+_T = TypeVar("_T", bound=BaseModel)
+_CHAT = TypeAdapter(ChatRequest)
+_PROMPT = TypeAdapter(PromptRequest)
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
+_ERROR_CODES = {  # pydantic's name -> OpenAI's
+    "too_short": "empty_array",
+    "too_long": "array_above_max_length",
+    "string_too_short": "empty_string",
+    "greater_than_equal": "integer_below_min_value",
+    "less_than_equal": "integer_above_max_value",
+}
+_HEADER_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse_json_object(text: str) -> dict[str, Any]:
+    """The body as a JSON object; raises RequestRejected for anything else, NaN and deep nesting included."""
+    if _depth(text) > MAX_DEPTH:
+        raise RequestRejected(f"The JSON is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
+    try:
+        body = json.loads(text, parse_constant=_reject_constant)
+    except RecursionError as exc:
+        raise RequestRejected("The JSON is nested too deeply.", code="invalid_json") from exc
+    except ValueError as exc:
+        position = f" at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else ""
+        raise RequestRejected(f"The body is not valid JSON{position}.", code="invalid_json") from exc
+    if not isinstance(body, dict):
+        raise RequestRejected("The body must be a JSON object.", code="invalid_type")
+    return body
+
+
+def parse_chat(body: dict[str, Any]) -> ChatRequest:
+    """Raises RequestRejected that names the first wrong parameter."""
+    return _validated(_CHAT, body)
+
+
+def parse_prompt(body: dict[str, Any]) -> PromptRequest:
+    """Raises RequestRejected that names the first wrong parameter."""
+    return _validated(_PROMPT, body)
+
+
+def with_header_controls(body: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """The body with our `nearside-<name>` headers filled in; a field in the body wins over its header."""
+    controls = {
+        name: value
+        for name in Controls.model_fields
+        if (value := headers.get("nearside-" + name.replace("_", "-"))) is not None and name not in body
+    }
+    if not controls:
+        return body
+    return {**body, **{name: _header_value(name, value) for name, value in controls.items()}}
+
+
+def _header_value(name: str, value: str) -> object:
+    if name == "residency":
+        return value
+    if name == "max_latency_ms":
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return _HEADER_BOOLEANS.get(value.lower(), value)
+
+
+def _validated(adapter: TypeAdapter[_T], body: dict[str, Any]) -> _T:
+    try:
+        return adapter.validate_python(body)
+    except ValidationError as exc:
+        raise _rejection(exc, body) from None
+
+
+def _rejection(exc: ValidationError, body: dict[str, Any]) -> RequestRejected:
+    """The first wrong parameter; of a union's several complaints, the one that got furthest."""
+    errors = exc.errors(include_url=False, include_context=False, include_input=False)
+    paths = [_path(error["loc"], body, missing=error["type"] == "missing") for error in errors]
+    same_parameter = [i for i, path in enumerate(paths) if path.startswith(paths[0])]
+    chosen = max(same_parameter, key=lambda i: (len(paths[i]), not errors[i]["type"].endswith("_type")))
+    kind, param = errors[chosen]["type"], paths[chosen]
+    if kind == "missing":
+        message = f"Missing required parameter: '{param}'."
+        return RequestRejected(message, param=param, code="missing_required_parameter")
+    code = _ERROR_CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
+    return RequestRejected(f"Invalid '{param}': {errors[chosen]['msg']}.", param=param, code=code)
+
+
+def _path(location: Sequence[int | str], body: object, *, missing: bool) -> str:
+    """pydantic's location as OpenAI writes it (`messages[0].content`), without the tags of unions."""
+    path = ""
+    value: Any = body
+    for place, step in enumerate(location):
+        if isinstance(step, int) and isinstance(value, list) and step < len(value):
+            path += f"[{step}]"
+            value = value[step]
+        elif (
+            isinstance(step, str)
+            and isinstance(value, dict)
+            and (step in value or _names_missing(location, place, missing))
+        ):
+            path += f".{step}" if path else step
+            value = value.get(step)
+    return path
+
+
+def _names_missing(location: Sequence[int | str], place: int, missing: bool) -> bool:
+    return missing and place == len(location) - 1
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(text: str) -> int:
+    """Deepest nesting of brackets outside strings; 0 when there are too few brackets to matter."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    deepest = depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,103 @@
+"""Every variable of the Worker: name, default, unit, effect. A wrong one stops the start with one line."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
+from .routing import Thresholds
+
+
+class SettingsError(ValueError):
+    """A variable that can't be used; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One place where cloud_fallback runs. `residency`: the legal area it lies in, as `eu`."""
+
+    id: str
+    url: str
+    latitude: float | None = None
+    longitude: float | None = None
+    residency: str | None = None
+
+
+def _from_json(value: object) -> object:
+    """Variables are text in `.dev.vars` and secrets, and JSON values in wrangler.toml: both are taken."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError as exc:
+            raise ValueError("is not valid JSON") from exc
+    return value
+
+
+class _Region(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+$")]
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
+
+
+class _Variables(BaseModel):
+    """The variables by their names in wrangler.toml; the field's description is its documentation."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    auth: Literal["keys", "open"] = Field("keys", validation_alias="AUTH")
+    cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
+    catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
+    cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
+    edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
+    cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
+    stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        30, validation_alias=AliasChoices("STREAM_IDLE_S", "stream_idle_s")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the gateway is configured to do.
+
+    cache_ttl_s: how long an exact answer is fresh. edge_timeout_s, cloud_timeout_s: from the call to the
+    first token. stream_idle_s: the longest silence within a stream.
+    """
+
+    auth: Literal["keys", "open"]
+    regions: tuple[Region, ...]
+    catalog: Catalog
+    cache_ttl_s: int
+    edge_timeout_s: float
+    cloud_timeout_s: float
+    stream_idle_s: float
+    thresholds: Thresholds
+
+
+def read_settings(variables: Mapping[str, Any]) -> Settings:
+    """Raises SettingsError that names the first wrong variable."""
+    try:
+        read = _Variables.model_validate(dict(variables))
+        catalog = Catalog(DEFAULT_MODELS) if read.catalog is None else parse_catalog(read.catalog)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise SettingsError(f"{where}: {first['msg']}") from None
+    except CatalogError as exc:
+        raise SettingsError(f"CATALOG: {exc}") from None
+    return Settings(
+        auth=read.auth,
+        regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
+        catalog=catalog,
+        cache_ttl_s=read.cache_ttl_s,
+        edge_timeout_s=read.edge_timeout_s,
+        cloud_timeout_s=read.cloud_timeout_s,
+        stream_idle_s=read.stream_idle_s,
+        thresholds=Thresholds(),
+    )

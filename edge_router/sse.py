@@ -1,0 +1,77 @@
+"""Server-sent events: an incremental decoder and an encoder.
+
+Rules: WHATWG HTML, section 9.2.6 "Interpreting an event stream". Only the `data` field is kept, because
+neither OpenAI nor Workers AI uses another; comments (heartbeats) and other fields are passed over.
+"""
+
+DONE = "[DONE]"
+DONE_EVENT = "data: [DONE]\n\n"
+KEEP_ALIVE = ": keep-alive\n\n"
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventTooLarge(ValueError):
+    """One event is larger than MAX_EVENT_BYTES: no model sends that, so it is not buffered further."""
+
+
+def encode_event(data: str) -> str:
+    """`data` without line breaks, as JSON is, as one event."""
+    return f"data: {data}\n\n"
+
+
+class Decoder:
+    """Bytes in, the data of each complete event out; state is what has no line end yet.
+
+    Cut anywhere, also inside a multi-byte character or between CR and LF, the result is the same.
+    Bytes that are not UTF-8 become U+FFFD, as the standard says.
+    """
+
+    __slots__ = ("_data", "_rest", "_skip_lf")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[str] = []
+        self._skip_lf = False
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """Data of the events that this chunk completes, in order. Raises EventTooLarge."""
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[0] == 0x0A:
+                chunk = chunk[1:]
+        buffer = self._rest + chunk if self._rest else chunk
+        if b"\r" in buffer:
+            self._skip_lf = buffer.endswith(b"\r")
+            buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = buffer.rfind(b"\n") + 1
+        self._rest = buffer[end:]
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise EventTooLarge(f"an event is larger than {MAX_EVENT_BYTES} bytes")
+        if not end:
+            return []
+
+        events: list[str] = []
+        data = self._data
+        for line in buffer[: end - 1].split(b"\n"):
+            if not line:
+                if data:
+                    events.append("\n".join(data))
+                    data.clear()
+            elif line.startswith(b"data:"):
+                start = 6 if line[5:6] == b" " else 5
+                data.append(line[start:].decode("utf-8", "replace"))
+            elif line == b"data":
+                data.append("")
+        return events
+
+    def flush(self) -> list[str]:
+        """What is left when the stream ends: data whose closing blank line never came.
+
+        The standard drops it; some providers leave the last line break out, so it is returned and
+        the caller decides whether it is whole.
+        """
+        rest = self.feed(b"\n\n") if self._rest or self._data else []
+        self._rest = b""
+        self._data.clear()
+        return rest

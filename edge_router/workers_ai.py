@@ -1,0 +1,136 @@
+"""Workers AI's two dialects: what to send to a model and how to read its plain answer.
+
+Native models take a flat body with a default limit of 256 tokens and answer `{response, usage}`; the newer
+ones speak OpenAI's chat completions. Sources: Cloudflare's model pages and error table, September 2026.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from . import completions
+from .catalog import Model
+from .errors import GatewayError, UpstreamBusy, UpstreamError, UpstreamTimeout
+from .requests import ChatRequest
+
+DEFAULT_OUTPUT_TOKENS = 2048  # sent always: the platform's own default of 256 cuts answers short
+
+_NATIVE_FIELDS = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
+_OPENAI_FIELDS = (
+    *_NATIVE_FIELDS,
+    "n",
+    "stop",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "logprobs",
+    "top_logprobs",
+)
+_INTERNAL_CODE = re.compile(r"\b(3\d{3}|5\d{3})\b")
+_BUSY_CODES = {"3040", "3036"}  # out of capacity; daily allowance used up
+_TIMEOUT_CODES = {"3007", "3008"}
+
+
+def build_inputs(model: Model, request: ChatRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `env.AI.run(model.id, …)` takes for this request.
+
+    body: the caller's JSON, from which the parameters that the model knows are copied as they came.
+    """
+    limit_tokens = request.output_limit_tokens or DEFAULT_OUTPUT_TOKENS
+    stream = {"stream": True} if request.stream else {}
+    if model.shape == "native":
+        messages = [{"role": _native_role(m.role), "content": m.text} for m in request.messages]
+        return {"messages": messages, "max_tokens": limit_tokens, **_given(body, _NATIVE_FIELDS), **stream}
+
+    inputs = {
+        "messages": body["messages"],
+        "max_completion_tokens": limit_tokens,
+        **_given(body, _OPENAI_FIELDS),
+        **stream,
+    }
+    if request.stream:
+        inputs["stream_options"] = {"include_usage": True}
+    if model.thinks:
+        inputs["chat_template_kwargs"] = {"enable_thinking": False}
+    return inputs
+
+
+def parse_answer(model: Model, text: str, *, completion_id: str, created_s: int, limit_tokens: int) -> dict[str, Any]:
+    """A plain answer of either dialect as a `chat.completion`, `usage` as it came or absent.
+
+    Raises UpstreamError for anything that is not an answer.
+    """
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamError("The edge model's answer was not valid JSON.") from exc
+    if isinstance(body, dict) and "choices" not in body and "response" in body:
+        return _from_native(model, body, completion_id, created_s, limit_tokens)
+    parsed = completions.parse_completion(text)
+    return {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": created_s,
+        "model": model.id,
+        **parsed,
+    }
+
+
+def finish_reason(output_tokens: object, limit_tokens: int, *, calls_tools: bool = False) -> str:
+    """Native models do not say why they stopped; reaching the limit tells."""
+    if calls_tools:
+        return "tool_calls"
+    return "length" if isinstance(output_tokens, int) and output_tokens >= limit_tokens else "stop"
+
+
+def parse_error(status: int, text: str) -> UpstreamError:
+    """An error answer as ours. The internal code is searched for, because its place in the text varies."""
+    found = _INTERNAL_CODE.search(text)
+    code = found.group(1) if found else None
+    if code in _TIMEOUT_CODES or status == 408:
+        return UpstreamTimeout("The edge model took too long.")
+    if code in _BUSY_CODES or status == 429:
+        return UpstreamBusy("The edge model is out of capacity.")
+    detail = f" (Workers AI code {code})" if code else f" (status {status})"
+    return UpstreamError(f"The edge model failed{detail}.")
+
+
+def is_callers_fault(error: GatewayError) -> bool:
+    """Whether another model would refuse the request as well."""
+    return 400 <= error.status < 500 and not isinstance(error, UpstreamError)
+
+
+def _from_native(
+    model: Model, body: dict[str, Any], completion_id: str, created_s: int, limit_tokens: int
+) -> dict[str, Any]:
+    response = body["response"]
+    content = response if isinstance(response, str) or response is None else completions.dump(response)
+    calls = [_tool_call(call, i, completion_id) for i, call in enumerate(body.get("tool_calls") or [])]
+    if not content and not calls:
+        raise UpstreamError("The edge model's answer was empty.")
+    usage = body.get("usage") or {}
+    reason = finish_reason(usage.get("completion_tokens"), limit_tokens, calls_tools=bool(calls))
+    return completions.completion(
+        completion_id=completion_id,
+        created_s=created_s,
+        model=str(body.get("model") or model.id),
+        choices=[completions.choice(content, reason, tool_calls=calls)],
+        usage=usage,
+    )
+
+
+def _tool_call(call: Mapping[str, Any], position: int, completion_id: str) -> dict[str, Any]:
+    arguments = call.get("arguments")
+    text = arguments if isinstance(arguments, str) else completions.dump(arguments or {})
+    call_id = call.get("id") or f"call_{completion_id[-24:]}{position}"
+    return {"id": call_id, "type": "function", "function": {"name": call.get("name"), "arguments": text}}
+
+
+def _native_role(role: str) -> str:
+    """Native chat templates know neither `developer` nor `function`."""
+    return {"developer": "system", "function": "tool"}.get(role, role)
+
+
+def _given(body: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    return {name: body[name] for name in fields if body.get(name) is not None}
