@@ -1,0 +1,126 @@
+"""A caller's body, read only as far as we need it; what goes upstream are the caller's own bytes."""
+
+import json
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+from cloud_fallback.errors import RequestRejected
+
+READ_FIELDS = ("model", "stream", "stream_options")
+MAX_MODEL_CHARS = 256
+
+
+class Endpoint(Enum):
+    """What can be asked; the value is the path below the base URL."""
+
+    CHAT = "/chat/completions"
+    COMPLETIONS = "/completions"
+    EMBEDDINGS = "/embeddings"
+
+    @property
+    def chunk_object(self) -> str:
+        """`object` of a stream's chunks."""
+        return "chat.completion.chunk" if self is Endpoint.CHAT else "text_completion"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One checked request. `model_span`: where the model's JSON string stands in the decoded body."""
+
+    endpoint: Endpoint
+    body: bytes
+    model: str
+    model_span: tuple[int, int]
+    is_stream: bool
+    include_usage: bool
+
+    def body_for(self, upstream_id: str) -> bytes:
+        """The caller's bytes; only the model's name is replaced, and only when it is another one."""
+        if upstream_id == self.model:
+            return self.body
+        text = self.body.decode()
+        start, end = self.model_span
+        return (text[:start] + json.dumps(upstream_id) + text[end:]).encode()
+
+
+def parse_call(endpoint: Endpoint, body: bytes) -> Call:
+    """Raises RequestRejected, with `param` where one field is at fault. Cost: one parse of the body."""
+    try:
+        fields = _top_level(body.decode())
+    except (ValueError, RecursionError):
+        raise RequestRejected("The body must be valid JSON in UTF-8.", code="invalid_json") from None
+    model, span = fields.get("model", _ABSENT)
+    if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS:
+        raise _wrong("model", f"a string of 1 to {MAX_MODEL_CHARS} characters")
+    stream, _ = fields.get("stream", _ABSENT)
+    if stream is not None and not isinstance(stream, bool):
+        raise _wrong("stream", "true or false")
+    options, _ = fields.get("stream_options", _ABSENT)
+    return Call(
+        endpoint=endpoint,
+        body=body,
+        model=model,
+        model_span=span,
+        is_stream=bool(stream) and endpoint is not Endpoint.EMBEDDINGS,
+        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+    )
+
+
+def _wrong(param: str, expected: str) -> RequestRejected:
+    return RequestRejected(f"`{param}` must be {expected}.", param=param, code="invalid_value")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ABSENT = (None, (0, 0))
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _top_level(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
+    """The fields we read, each with its place in `text`. Raises ValueError, RequestRejected.
+
+    The object is walked here, and not loaded in one go, because a field that stands there twice could mean
+    one model to us and another to the upstream, and because only the model's place tells how to rename it
+    without writing every other byte anew.
+    """
+    at = _skip(text, 0)
+    if not text.startswith("{", at):
+        _DECODER.decode(text)
+        raise RequestRejected("The body must be a JSON object.", code="invalid_body")
+    fields: dict[str, tuple[Any, tuple[int, int]]] = {}
+    at = _skip(text, at + 1)
+    is_empty = text.startswith("}", at)
+    while not is_empty:
+        if not text.startswith('"', at):
+            raise ValueError("a field's name must be a string")
+        name, at = _DECODER.raw_decode(text, at)
+        start = _behind(text, _skip(text, at), ":")
+        value, end = _DECODER.raw_decode(text, start)
+        if name in READ_FIELDS:
+            if name in fields:
+                raise RequestRejected(f"`{name}` is there twice.", param=name, code="invalid_value")
+            fields[name] = (value, (start, end))
+        at = _skip(text, end)
+        if text.startswith("}", at):
+            break
+        at = _behind(text, at, ",")
+    if _skip(text, at + 1) != len(text):
+        raise ValueError("something follows the object")
+    return fields
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _behind(text: str, at: int, char: str) -> int:
+    """The place behind `char` and the space that follows it. Raises ValueError."""
+    if not text.startswith(char, at):
+        raise ValueError(f"expected {char}")
+    return _skip(text, at + 1)
