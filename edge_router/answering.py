@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,7 +65,7 @@ class Answer:
 class StreamedAnswer:
     """An answer whose first content is here; `events` is server-sent events from the first chunk to `[DONE]`."""
 
-    events: AsyncIterator[str] | str
+    events: AsyncGenerator[str] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class Answering:
             yield encode_event(chunk).encode()
         yield DONE_EVENT.encode()
 
-    async def _events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> AsyncIterator[str]:
+    async def _events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> AsyncGenerator[str]:
         """The whole stream as text to send. Ends with `[DONE]` whatever happens, unless nobody listens."""
         relay, first = (
             opened.relay,

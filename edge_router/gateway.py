@@ -1,9 +1,10 @@
 """The HTTP surface: paths and methods, authentication, and every outcome as a reply with a report."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from . import __version__, completions
 from .answering import Answer, Answering, ChatCall, StreamedAnswer
@@ -45,7 +46,7 @@ class Reply:
     """What to send. A body that is not a string is a stream of server-sent events."""
 
     status: int
-    body: str | AsyncIterator[str]
+    body: str | AsyncGenerator[str]
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -160,7 +161,7 @@ class Gateway:
 
     async def _model(self, request: Request, background: Background, report: Report, started_ms: float) -> Reply:
         await self._authenticate(request, report)
-        model_id = request.path.removeprefix(_MODELS_PREFIX)
+        model_id = unquote(request.path.removeprefix(_MODELS_PREFIX))
         if model_id in ("auto", "edge", "cloud"):
             return _json_reply(completions.dump(_virtual_model(model_id)), report)
         model = self._settings.catalog.find(model_id)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
 from .routing import Thresholds
@@ -57,9 +57,10 @@ class _Variables(BaseModel):
     cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
     cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
-    stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(
-        30, validation_alias=AliasChoices("STREAM_IDLE_S", "stream_idle_s")
-    )
+    stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
+
+
+VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fields.values())
 
 
 @dataclass(frozen=True, slots=True)

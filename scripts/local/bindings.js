@@ -1,0 +1,106 @@
+// The local front and the stand-ins for bindings, as one Worker beside the real one. Never deployed.
+//
+// WorkersAI and Vectorize can't run here: they are forwarded to the emulator (scripts/local/emulator.py). KV is
+// miniflare's real one, behind an entry point that asks the control port for faults before each operation.
+import { WorkerEntrypoint } from "cloudflare:workers";
+
+const post = (url, body) =>
+  fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+
+// The front: turns `nearside-emulate-cf: {"colo": "SIN", …}` into `request.cf`, which in production comes from
+// Cloudflare. Without the header the caller seems to come from nowhere: no colo is invented.
+export default {
+  async fetch(request, env) {
+    let cf = {};
+    const emulated = request.headers.get("nearside-emulate-cf");
+    if (emulated !== null) {
+      try {
+        cf = JSON.parse(emulated);
+      } catch {
+        return Response.json(
+          { error: { message: "nearside-emulate-cf is not JSON", type: "invalid_request_error", param: null, code: "invalid_json" } },
+          { status: 400 },
+        );
+      }
+    } else {
+      cf = JSON.parse(env.DEFAULT_CF);
+    }
+    const forwarded = new Request(request, { cf });
+    forwarded.headers.delete("nearside-emulate-cf");
+    return env.NEARSIDE.fetch(forwarded);
+  },
+};
+
+// Same results and errors as the binding's own code: workerd, src/cloudflare/internal/ai-api.ts.
+export class WorkersAI extends WorkerEntrypoint {
+  async run(model, inputs, options = {}) {
+    const response = await post(`${this.env.AI_URL}/ai/run`, { model, inputs, options: { ...options, returnRawResponse: undefined } });
+    if (options.returnRawResponse) return response;
+    if (!response.ok) {
+      const text = await response.text();
+      let message = text;
+      let name = "InferenceUpstreamError";
+      try {
+        const parsed = JSON.parse(text);
+        message = `${parsed.internalCode}: ${parsed.description}`;
+        name = parsed.name ?? name;
+      } catch {
+        // not the service's own error: its text is all there is
+      }
+      const error = new Error(message);
+      error.name = name;
+      throw error;
+    }
+    if (response.headers.get("content-type") === "application/json") return response.json();
+    return response.body;
+  }
+}
+
+const vectorize = async (env, op, args) => {
+  const response = await post(`${env.AI_URL}/vectorize/${op}`, { args });
+  if (!response.ok) throw new Error(`VECTOR_${op.toUpperCase()}_ERROR: ${await response.text()}`);
+  return response.json();
+};
+
+export class Vectorize extends WorkerEntrypoint {
+  query(...args) { return vectorize(this.env, "query", args); }
+  queryById(...args) { return vectorize(this.env, "queryById", args); }
+  insert(...args) { return vectorize(this.env, "insert", args); }
+  upsert(...args) { return vectorize(this.env, "upsert", args); }
+  deleteByIds(...args) { return vectorize(this.env, "deleteByIds", args); }
+  getByIds(...args) { return vectorize(this.env, "getByIds", args); }
+  describe(...args) { return vectorize(this.env, "describe", args); }
+}
+
+const GARBAGE = "\u0000\u0001 not what was stored {";
+
+// `props.namespace` names the real namespace bound to this Worker.
+export class FaultyKV extends WorkerEntrypoint {
+  async #before(op) {
+    const response = await post(`${this.env.CONTROL_URL}/intercept`, { target: "kv", op });
+    const { fault, delay_ms: delayMs } = await response.json();
+    if (delayMs > 0) await scheduler.wait(delayMs);
+    if (fault === "timeout") await scheduler.wait(600_000);
+    if (fault && fault !== "malformed" && fault !== "slow") throw new Error(`KV ${op} failed: 500 Internal Server Error (emulated ${fault})`);
+    return fault;
+  }
+  get #namespace() {
+    return this.env[this.ctx.props.namespace];
+  }
+  async get(key, options) {
+    const fault = await this.#before("get");
+    return fault === "malformed" ? GARBAGE : this.#namespace.get(key, options);
+  }
+  async put(key, value, options) {
+    await this.#before("put");
+    return this.#namespace.put(key, value, options);
+  }
+  async delete(key) {
+    await this.#before("delete");
+    return this.#namespace.delete(key);
+  }
+  async list(options) {
+    await this.#before("list");
+    return this.#namespace.list(options);
+  }
+}

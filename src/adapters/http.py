@@ -1,0 +1,101 @@
+"""The Worker's own HTTP: a JavaScript `Request` in, a JavaScript `Response` out."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from js import JSON, IdentityTransformStream, Object, Response, TextEncoder
+from pyodide.ffi import JsException
+
+from adapters.javascript import from_object
+from edge_router.errors import BodyTooLarge, RequestRejected
+from edge_router.gateway import Reply
+from edge_router.location import read_location
+from edge_router.ports import Background
+from edge_router.requests import MAX_BODY_BYTES
+
+
+class WorkerRequest:
+    """The gateway's `Request`. Reads of JavaScript properties cost microseconds each, so each happens once."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._headers = request.headers
+        self.method = str(request.method)
+        self.path = _path(request.url)
+        self.location = read_location(from_object(request.cf))
+
+    def header(self, name: str) -> str | None:
+        value = self._headers.get(name)
+        return value if isinstance(value, str) else None
+
+    def headers(self) -> Mapping[str, str]:
+        headers: dict[str, str] = json.loads(JSON.stringify(Object.fromEntries(self._headers)))
+        return headers
+
+    async def body(self) -> str:
+        length = self.header("content-length")
+        if length is not None and length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            raise _too_large()
+        data = (await self._request.arrayBuffer()).to_bytes() if length is not None else await self._read_bounded()
+        if len(data) > MAX_BODY_BYTES:
+            raise _too_large()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as exc:
+            raise RequestRejected("The body is not valid UTF-8.", code="invalid_json") from exc
+
+    async def _read_bounded(self) -> bytes:
+        """A body of unknown length, read no further than the limit."""
+        body = self._request.body
+        if not hasattr(body, "getReader"):
+            return b""
+        reader, parts, size = body.getReader(), [], 0
+        while not (result := await reader.read()).done:
+            parts.append(result.value.to_bytes())
+            size += len(parts[-1])
+            if size > MAX_BODY_BYTES:
+                await reader.cancel()
+                raise _too_large()
+        return b"".join(parts)
+
+
+def to_response(reply: Reply, background: Background) -> Any:
+    """The JavaScript `Response`; the events of a stream are pumped into it after it was returned."""
+    init = JSON.parse(json.dumps({"status": reply.status, "headers": reply.headers}))
+    if isinstance(reply.body, str):
+        return Response.new(reply.body, init)
+    pipe = IdentityTransformStream.new()
+    background.run(_pump(reply.body, pipe.writable.getWriter()))
+    return Response.new(pipe.readable, init)
+
+
+async def _pump(events: AsyncGenerator[str], writer: Any) -> None:
+    """Writes until the events end or the caller is gone; then they are closed, and with them the upstream."""
+    encoder = TextEncoder.new()
+    pumping = asyncio.current_task()
+    closed = asyncio.ensure_future(writer.closed)
+
+    def stop_if_gone(closed: asyncio.Future[Any]) -> None:
+        if not closed.cancelled() and closed.exception() is not None:
+            pumping.cancel()
+
+    closed.add_done_callback(stop_if_gone)
+    try:
+        async for text in events:
+            await writer.write(encoder.encode(text))
+        await writer.close()
+    except (JsException, asyncio.CancelledError):
+        await events.aclose()
+
+
+def _path(url: str) -> str:
+    """The path of an absolute URL, without query and fragment."""
+    start = url.find("/", url.find("//") + 2)
+    end = url.find("?", start)
+    return url[start:] if end < 0 else url[start:end]
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
