@@ -166,7 +166,7 @@ async def while_connected(receive: Receive, work: Coroutine[object, object, T]) 
     finally:
         watching.cancel()
         working.cancel()
-        await asyncio.wait((working, watching))
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _first_event(relay: StreamRelay, reply: Reply, deadline_s: float) -> bytes:
