@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from . import completions, exact_cache, workers_ai
@@ -30,7 +31,8 @@ from .sse import DONE_EVENT, encode_event
 from .tokens import estimate_tokens
 
 ENDPOINT = "chat"
-MAX_ATTEMPTS = 4  # models and regions tried for one request
+MAX_EDGE_ATTEMPTS = 2  # two models that fail at one place are the place's fault: go to the cloud
+MAX_CLOUD_ATTEMPTS = 4
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
 
 _T = TypeVar("_T")
@@ -314,7 +316,10 @@ class Answering:
         Raises the last UpstreamError, or the RequestRejected of an upstream that refused the request.
         """
         failure: GatewayError = CloudUnavailable("No cloud region is configured.")
-        for at in _limited(self._attempts(route, call), MAX_ATTEMPTS):
+        unreachable: set[str] = set()
+        for at in self._attempts(route, call):
+            if at.region is not None and at.region.id in unreachable:
+                continue
             timeout_s = self._settings.edge_timeout_s if at.region is None else self._settings.cloud_timeout_s
             started_ms = self._clock.elapsed_ms()
             try:
@@ -322,6 +327,9 @@ class Answering:
                     return await attempt(at)
             except TimeoutError:
                 failure = UpstreamTimeout(f"No answer from {at.label} within {timeout_s:g} s.")
+            except CloudUnavailable as exc:
+                failure = exc
+                unreachable.add(at.region.id if at.region else "")
             except UpstreamError as exc:
                 failure = exc
             finally:
@@ -333,11 +341,9 @@ class Answering:
 
     def _attempts(self, route: Route, call: ChatCall) -> Iterator[_Attempt]:
         regions = nearest_first(self._settings.regions, call.report.location)
-        for model in route.models:
-            if model.side == "edge":
-                yield _Attempt(model, None)
-            else:
-                yield from (_Attempt(model, region) for region in regions)
+        edge = (_Attempt(model, None) for model in route.models if model.side == "edge")
+        cloud = (_Attempt(model, region) for model in route.models if model.side == "cloud" for region in regions)
+        return chain(islice(edge, MAX_EDGE_ATTEMPTS), islice(cloud, MAX_CLOUD_ATTEMPTS))
 
     async def _call(self, call: ChatCall, at: _Attempt) -> UpstreamResponse:
         """An answer with status 200 whose body is still to come; raises GatewayError for any other."""
@@ -457,8 +463,3 @@ def _server_timing_ms(header: str | None) -> float | None:
             except ValueError:
                 return None
     return total
-
-
-def _limited(items: Iterator[_Attempt], limit: int) -> Iterator[_Attempt]:
-    for _, item in zip(range(limit), items, strict=False):
-        yield item

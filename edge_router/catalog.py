@@ -35,15 +35,15 @@ class Model:
     side: Side
     tier: Tier
     context_window_tokens: int
-    usd_per_million_input: float = 0.0
-    usd_per_million_output: float = 0.0
+    input_usd_per_million: float = 0.0
+    output_usd_per_million: float = 0.0
     features: tuple[Feature, ...] = ()
     shape: Shape = "openai"
     thinks: bool = False
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Declared price of one answer in US dollars."""
-        spent = input_tokens * self.usd_per_million_input + output_tokens * self.usd_per_million_output
+        spent = input_tokens * self.input_usd_per_million + output_tokens * self.output_usd_per_million
         return spent / 1e6
 
 
@@ -119,7 +119,7 @@ def _check(model: Model, name: Any) -> None:
         raise CatalogError(f"{name}: id must be a non-empty string")
     if not model.tier.startswith(model.side):
         raise CatalogError(f"{name}: a model of the side {model.side} can't be in the tier {model.tier}")
-    for field in ("context_window_tokens", "usd_per_million_input", "usd_per_million_output"):
+    for field in ("context_window_tokens", "input_usd_per_million", "output_usd_per_million"):
         value = getattr(model, field)
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise CatalogError(f"{name}: {field} must be a number that is not negative")

@@ -254,8 +254,8 @@ def _model_object(model: Model) -> dict[str, Any]:
             "side": model.side,
             "tier": model.tier,
             "context_window_tokens": model.context_window_tokens,
-            "usd_per_million_input": model.usd_per_million_input,
-            "usd_per_million_output": model.usd_per_million_output,
+            "input_usd_per_million": model.input_usd_per_million,
+            "output_usd_per_million": model.output_usd_per_million,
             "features": list(model.features),
         },
     }

@@ -5,7 +5,25 @@
 import { watch } from "node:fs";
 import { readFile } from "node:fs/promises";
 import net from "node:net";
-import { createTestHarness } from "wrangler";
+import { createTestHarness, unstable_DevEnv as DevEnv } from "wrangler";
+
+// The harness sends every request that a Worker makes through Node's fetch, which hides a caller's disconnect from
+// the server and turns a refused connection into an answer with status 500. workerd's own network, which
+// `wrangler dev` uses, does as Cloudflare does.
+const useOwnNetwork = async () => {
+  const probe = new DevEnv();
+  const config = Object.getPrototypeOf(probe.config);
+  const set = config.set;
+  config.set = function (input, ...rest) {
+    if (typeof input.dev?.outboundService !== "function") {
+      throw new Error("wrangler's test harness has changed: look at useOwnNetwork in scripts/local/harness.mjs");
+    }
+    delete input.dev.outboundService;
+    return set.call(this, input, ...rest);
+  };
+  await probe.teardown();
+};
+await useOwnNetwork();
 
 const spec = JSON.parse(await readFile(process.argv[2], "utf8"));
 const harness = createTestHarness({ root: spec.root, workers: spec.workers });
