@@ -56,9 +56,11 @@ async def upstream_answer(
         return ai_error({429: 3040, 400: 5006}.get(response.status, 3043), text)
     if response.content_type == "text/event-stream":
         if is_native:
-            return StreamAnswer(_native_events(response), lambda text: native_content(model, text))
+            return StreamAnswer(
+                _native_events(response), lambda text: native_content(model, text), close=response.close
+            )
         reply = Reply(model)
-        return StreamAnswer(_openai_events(response), lambda text: chat_content(reply, text))
+        return StreamAnswer(_openai_events(response), lambda text: chat_content(reply, text), close=response.close)
     answer = await response.json()
     if is_native:
         answer = _native_answer(answer, is_json=bool(inputs.get("response_format")))
@@ -134,15 +136,13 @@ async def _openai_events(response: aiohttp.ClientResponse) -> AsyncIterator[Even
 
 
 async def _data(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
-    """Each data line's payload. Closes the response, also when left early; a broken stream stays broken."""
+    """Each data line's payload; a broken stream stays broken."""
     try:
         async for line in response.content:
             if line.startswith(b"data:"):
                 yield line[5:].strip().decode()
     except aiohttp.ClientError as exc:
         raise ConnectionCut from exc
-    finally:
-        response.close()
 
 
 def _native_call(function: Json) -> Json:

@@ -27,7 +27,7 @@ KINDS = {
     "double-done": "stream with [DONE] twice; no effect on a plain answer",
     "html-error": "502 with an HTML page",
     "huge-chunk": "1 MiB of text in the first content chunk; a plain body is padded with 1 MiB of spaces",
-    "tiny-chunks": "10,000 content chunks of one character; a plain body is written byte by byte",
+    "tiny-chunks": "10,000 content chunks of one character; a plain body's first 10,000 bytes one by one",
     "cut-utf8": "as cut, in the middle of a multi-byte character",
     "timeout-first-token": "status and headers, then nothing",
 }

@@ -41,10 +41,15 @@ class PlainAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StreamAnswer:
-    """A stream of events, its DONE included. content_event: the data line that says the given text."""
+    """A stream of events, its DONE included.
+
+    content_event: the data line that says the given text. close: releases what the events come from,
+    whether or not they were ever asked for.
+    """
 
     events: AsyncIterator[Event]
     content_event: Callable[[str], bytes]
+    close: Callable[[], None] = lambda: None
     status: int = 200
     content_type: str = "text/event-stream"
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -168,9 +173,12 @@ async def _send_part(
 async def _send_bytewise(request: web.Request, answer: PlainAnswer) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers={**answer.headers, "Content-Type": answer.content_type})
     await response.prepare(request)
-    for position in range(len(answer.body)):
+    single = min(len(answer.body), TINY_CHUNK_COUNT)
+    for position in range(single):
         await response.write(answer.body[position : position + 1])
         await asyncio.sleep(0)
+    if single < len(answer.body):
+        await response.write(answer.body[single:])
     await response.write_eof()
     return response
 
@@ -183,13 +191,12 @@ async def _send_stream(
         content_type = "text/plain"
     headers = {"Cache-Control": "no-cache", **answer.headers, "Content-Type": content_type}
     response = web.StreamResponse(status=answer.status, headers=headers)
-    await asyncio.sleep(latency.before_first_byte_s)
-    await response.prepare(request)
-
     events = answer.events if fault is None else _faulted(answer, fault)
     clock = asyncio.get_running_loop()
-    next_token_at_s = clock.time()
     try:
+        await asyncio.sleep(latency.before_first_byte_s)
+        await response.prepare(request)
+        next_token_at_s = clock.time()
         async with aclosing(answer.events), aclosing(events):  # type: ignore[type-var]  # both are generators
             async for event in events:
                 if event.role == "content":
@@ -200,6 +207,8 @@ async def _send_stream(
                 await response.write(event.block if event.role == "raw" else event.block + b"\n\n")
     except ConnectionCut:
         return abort(request)
+    finally:
+        answer.close()
     await response.write_eof()
     return response
 
@@ -216,7 +225,8 @@ async def _faulted(answer: StreamAnswer, fault: Fault) -> AsyncIterator[Event]:
         await _forever()
     sent = 0
     async for event in answer.events:
-        if sent >= fault.healthy_chunks and (event.role in ("content", "done") or fault.healthy_chunks == 0):
+        is_due = sent >= fault.healthy_chunks and (event.role == "content" or fault.healthy_chunks == 0)
+        if is_due or event.role == "done":
             match kind:
                 case "cut":
                     raise ConnectionCut

@@ -21,6 +21,17 @@ STATUSES = {
     5021: 400,
     5025: 400,
 }
+# Facts, section 4.2: (lowest, highest) of what a native model takes.
+INPUT_RANGES = {
+    "max_tokens": (0, float("inf")),
+    "temperature": (0, 5),
+    "top_p": (0.001, 1),
+    "top_k": (1, 50),
+    "seed": (1, 9_999_999_999),
+    "repetition_penalty": (0, 2),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+}
 ERROR_NAME = "InferenceUpstreamError"
 PADDING = "abcdefghijklmnopqrstuvwxyz"  # `p` hides the token's length from who watches packet sizes
 
@@ -46,6 +57,21 @@ def ai_error(
         "description": description,
     }
     return PlainAnswer(json_bytes(body), status=status or STATUSES[code], headers=headers or {})
+
+
+def native_problem(inputs: dict[str, Any]) -> PlainAnswer | None:
+    """What a native model refuses in its inputs, or None."""
+    if inputs.get("response_format") and inputs.get("stream"):
+        return ai_error(5025, "JSON Mode couldn't be met: it is not available together with streaming")
+    for name, (low, high) in INPUT_RANGES.items():
+        value = inputs.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return ai_error(5006, f"Error: Type mismatch of '/{name}', 'number' expected")
+        if not low <= value <= high:
+            return ai_error(5006, f"Error: '/{name}' must be from {low} to {high}, got {value}")
+    return None
 
 
 def native_body(model: str, outcome: Outcome, usage: dict[str, Any], *, is_json: bool) -> dict[str, Any]:

@@ -157,9 +157,8 @@ def _deltas(outcome: Outcome) -> Iterator[dict[str, Any]]:
 
 
 def _tool_call(outcome: Outcome, arguments: str) -> dict[str, Any]:
-    # One call per answer, so the name alone makes a stable id.
     function = {"name": outcome.tool_name, "arguments": arguments}
-    return {"id": f"call_{outcome.tool_name}", "type": "function", "function": function}
+    return {"id": outcome.tool_call_id, "type": "function", "function": function}
 
 
 def _has_content(delta: dict[str, Any]) -> bool:

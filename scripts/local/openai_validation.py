@@ -43,7 +43,7 @@ def check_chat(body: dict[str, Any]) -> None:
             raise _invalid(f"messages[{i}].content", "expected a string or an array", code="invalid_type")
         if not isinstance(message.get("content"), str | list | None):
             raise _invalid(f"messages[{i}].content", "expected a string or an array", code="invalid_type")
-    _check_sampling(body)
+    check_sampling(body)
     _check_response_format(body, messages)
     _check_tools(body)
 
@@ -54,7 +54,7 @@ def check_completion(body: dict[str, Any]) -> None:
     prompt = _required(body, "prompt")
     if not isinstance(prompt, str | list):
         raise _invalid("prompt", "expected a string or an array", code="invalid_type")
-    _check_sampling(body)
+    check_sampling(body)
 
 
 def check_embeddings(body: dict[str, Any], *, max_dimensions: int) -> None:
@@ -82,7 +82,8 @@ def _check_model(body: dict[str, Any]) -> None:
         raise _invalid("model", "expected a string", code="invalid_type")
 
 
-def _check_sampling(body: dict[str, Any]) -> None:
+def check_sampling(body: dict[str, Any]) -> None:
+    """Raises InvalidRequest for numbers out of range, `stop`, `stream` and `stream_options`."""
     for name, (low, high) in RANGES.items():
         value = body.get(name)
         if value is None:

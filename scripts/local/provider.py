@@ -2,6 +2,7 @@
 
 import base64
 import re
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -177,9 +178,10 @@ class Provider:
             if problem is not None:
                 return problem
             try:
-                return await answer(body)
+                made = await answer(body)
             except InvalidRequest as exc:
                 return exc.answer
+            return replace(made, headers={**made.headers, "x-request-id": f"req_{uuid.uuid4().hex}"})
 
         return await respond(request, make, fault=fault, latency=latency, dialect=self._dialect)
 

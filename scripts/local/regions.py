@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from scripts.local.conditions import Conditions
 from scripts.local.faults import REGION_PREFIX, REPLACING_KINDS, Fault
@@ -58,7 +59,8 @@ class RegionGate:
         self._session: aiohttp.ClientSession
 
     async def session_lifetime(self, app: web.Application) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=0)
+        # A kept connection may be closed by the target just as it is used again, which would look like a fault.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=None)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -83,13 +85,14 @@ class RegionGate:
             return await respond(request, never, fault=fault, latency=latency, dialect=self._dialect)
         headers = _forwarded(request.headers)
         headers.popall("Host", None)
+        headers.popall("Expect", None)  # answered by the gate itself
         if fault is not None:
             headers["Accept-Encoding"] = "identity"
         await asyncio.sleep(latency.under(fault).before_first_byte_s)
         try:
             upstream = await self._session.request(
                 request.method,
-                self._target_url + request.raw_path,
+                URL(self._target_url + request.raw_path, encoded=True),
                 headers=headers,
                 data=request.content if request.body_exists else None,
                 allow_redirects=False,

@@ -1,8 +1,9 @@
 """What a simulated model does with one chat request: prose, JSON or a tool call, within its token limit."""
 
 import json
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from scripts.local.simulated_json import minimal_instance
@@ -43,6 +44,7 @@ class Outcome:
     finish_reason: Literal["stop", "length", "tool_calls"]
     reasoning_tokens: list[str]
     tool_name: str | None = None
+    tool_call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
 
     @property
     def text(self) -> str:

@@ -18,7 +18,7 @@ STOP_WORD = re.compile(
     have| help| here| into| just| like| make| many| more| most| much| need| only| other| over| please|
     should| some| such| tell| than| that| their| them| then| there| these| they| this| those| through|
     under| user| very| want| what| when| where| which| while| will| with| would| write| your| explain|
-    describe| list| system| assistant
+    describe| list| system| assistant| developer| tool
     """
 )
 DEFAULT_TOPICS = ("question", "answer", "context")
@@ -66,7 +66,7 @@ def simulated_answer(prompt: str, model: str) -> str:
     rng = _seeded(prompt, model, "answer")
     topics = _topics(prompt)
     low, high = LONG_SENTENCES if LONG_PROMPT.search(prompt) else SHORT_SENTENCES
-    body = [rng.choice(SENTENCES) for _ in range(rng.randint(low, high))]
+    body = rng.sample(SENTENCES, rng.randint(low, high))
     templates = [rng.choice(OPENINGS), *body, rng.choice(CLOSINGS)]
     return marker(model) + " ".join(_filled(template, topics, rng) for template in templates)
 

@@ -14,8 +14,9 @@ from scripts.local.ai_upstream import AiUpstream, upstream_answer
 from scripts.local.conditions import Conditions
 from scripts.local.faulty_response import Answer, PlainAnswer, StreamAnswer, in_turn, respond
 from scripts.local.minilm import Embedder
-from scripts.local.native_shape import AiDialect, ai_error, native_body, native_content, native_events
+from scripts.local.native_shape import AiDialect, ai_error, native_body, native_content, native_events, native_problem
 from scripts.local.openai_shape import Reply, chat_body, chat_content, chat_events, json_bytes
+from scripts.local.openai_validation import InvalidRequest, check_sampling
 from scripts.local.simulated_chat import chat_task, completed, usage
 from scripts.local.vectorize import VectorizeError, VectorizeIndex
 
@@ -176,11 +177,15 @@ def _problem(name: str, model: AiModel, inputs: Json) -> PlainAnswer | None:
     are_messages = isinstance(messages, list) and messages and all(isinstance(each, dict) for each in messages)
     if not are_messages and not (isinstance(prompt, str) and prompt):
         return ai_error(5006, "Error: oneOf at '/' not met: required properties are 'prompt' or 'messages'")
-    if model.shape == "native" and inputs.get("response_format") and inputs.get("stream"):
-        return ai_error(5025, "JSON Mode couldn't be met: it is not available together with streaming")
+    if model.shape == "native":
+        if problem := native_problem(inputs):
+            return problem
+    else:
+        try:
+            check_sampling(inputs)
+        except InvalidRequest as exc:
+            return ai_error(5006, json.loads(exc.answer.body)["error"]["message"])
     max_tokens = inputs.get("max_completion_tokens") or inputs.get("max_tokens") or 0
-    if not isinstance(max_tokens, int) or max_tokens < 0:
-        return ai_error(5006, "Error: Type mismatch of '/max_tokens', 'integer' not in 'string'")
     wanted = chat_task(inputs, model=name).input_tokens + max_tokens
     if wanted > model.context_tokens:
         return ai_error(
