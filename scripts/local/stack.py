@@ -156,6 +156,15 @@ class Stack:
                 return part.failed(f"ended with exit code {part.process.returncode}")
         return None
 
+    def log_of(self, name: str, *, until: str, within_s: float = 5.0) -> str:
+        """What a part has written to its log, as soon as `until` is in it."""
+        deadline_s = time.monotonic() + within_s
+        while until not in (text := (self._logs / f"{name}.log").read_text(errors="replace")):
+            if time.monotonic() > deadline_s:
+                raise StackError(f"{name} did not log {until!r} within {within_s:g} s")
+            time.sleep(0.05)
+        return text
+
     def stop(self) -> None:
         for part in reversed(self._parts.values()):
             part.stop()

@@ -1,0 +1,80 @@
+"""What the tests say to the local stack's control port, and small readers of answers."""
+
+import itertools
+import json
+import time
+from typing import Any
+
+import httpx
+
+_unique = itertools.count()
+
+
+class Control:
+    """Counters, faults and latencies of everything that is emulated."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+        self._slowed: list[str] = []
+
+    def clear(self) -> None:
+        self._client.delete("/faults").raise_for_status()
+        for target in self._slowed:
+            self._client.post("/latency", json={"target": target, "ttft_ms": 0, "itl_ms": 0}).raise_for_status()
+        self._slowed.clear()
+        self._client.post("/reset", json={}).raise_for_status()
+
+    def fault(self, target: str, kind: str, **options: Any) -> None:
+        self._client.post("/faults", json={"target": target, "kind": kind, **options}).raise_for_status()
+
+    def slow(self, target: str, **latency: float) -> None:
+        self._slowed.append(target)
+        self._client.post("/latency", json={"target": target, **latency}).raise_for_status()
+
+    def counters(self) -> dict[str, Any]:
+        counters: dict[str, Any] = self._client.get("/counters").json()
+        return counters
+
+    def cancelled(self, target: str, *, within_s: float) -> bool:
+        """Whether a call to the target is seen to be cancelled in time. Waits on another process, so it polls."""
+        deadline_s = time.monotonic() + within_s
+        while time.monotonic() < deadline_s:
+            if self.counters()["cancelled"].get(target):
+                return True
+            time.sleep(0.02)
+        return False
+
+
+def easy() -> str:
+    """A question for the edge that no other test asks."""
+    return f"What is item {next(_unique)}-{time.time_ns()}?"
+
+
+def hard() -> str:
+    """A question for the cloud that no other test asks."""
+    return f"Explain item {next(_unique)}-{time.time_ns()} step by step"
+
+
+def chat(prompt: str, **fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def events(response: httpx.Response) -> list[Any]:
+    """The data of each event: parsed JSON, or the text `[DONE]`."""
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def streamed_text(response: httpx.Response) -> str:
+    chunks = [event for event in events(response) if event != "[DONE]"]
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+
+
+def eventually_cached(edge: httpx.Client, body: dict[str, Any]) -> httpx.Response:
+    """The answer from the cache: entries are written after the response, so the first look may be too early."""
+    deadline_s = time.monotonic() + 5
+    while True:
+        response = edge.post("/v1/chat/completions", json=body)
+        if response.headers["nearside-served-by"] == "exact-cache" or time.monotonic() > deadline_s:
+            return response
+        time.sleep(0.05)
