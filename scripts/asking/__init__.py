@@ -1,0 +1,1 @@
+"""scripts/ask: real prompts through a running gateway, timed at the client."""
