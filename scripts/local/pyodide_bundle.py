@@ -82,7 +82,11 @@ def build(pyodide: Path, target_folder: Path) -> Path:
     target_folder.mkdir(parents=True, exist_ok=True)
     message = _message(
         [
-            ("pyodideRuntime-internal:pyodide.asm", "src", redirect((pyodide / "pyodide.asm.mjs").read_text()).encode()),
+            (
+                "pyodideRuntime-internal:pyodide.asm",
+                "src",
+                redirect((pyodide / "pyodide.asm.mjs").read_text()).encode(),
+            ),
             ("pyodideRuntime-internal:pyodide.asm.wasm", "wasm", (pyodide / "pyodide.asm.wasm").read_bytes()),
             ("pyodideRuntime-internal:python_stdlib.zip", "data", (pyodide / "python_stdlib.zip").read_bytes()),
         ]

@@ -121,6 +121,8 @@ class Stack:
     def start(self, *, port: int, control_port: int, auth: str, variables: Mapping[str, Any] | None = None) -> Address:
         """port, control_port: 0 picks a free one. auth: `keys` or `open`. variables: overrides of the Worker's."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
+        for wanted in (port, control_port):
+            _check_free(wanted)
         region_ports = {region["id"]: _free_port() for region in REGIONS}
         emulated = self._start_emulator(control_port, region_ports, deadline_s)
         provider_url = f"http://127.0.0.1:{emulated['provider']}"
@@ -237,6 +239,16 @@ def _new_key() -> tuple[str, dict[str, str]]:
     key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
     record = {"tenant": "local", "hashes": [hash_secret(secret)]}
     return f"nsk_{key_id}_{secret}", {f"key:{key_id}": json.dumps(record)}
+
+
+def _check_free(port: int) -> None:
+    """Raises StackError when the port is taken; 0 never is."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            raise StackError(f"port {port} is in use; choose another with --port") from exc
 
 
 def _free_port() -> int:
