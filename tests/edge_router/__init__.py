@@ -1,0 +1,1 @@
+"""The core on plain CPython: every port is a fake, nothing sleeps."""

@@ -1,0 +1,236 @@
+"""A gateway whose outside world is scripted, and short ways to ask it and to read its answers."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edge_router.answering import Answering
+from edge_router.catalog import Catalog, Model
+from edge_router.complexity import ComplexityScorer, KeywordRules
+from edge_router.gateway import Gateway, Reply
+from edge_router.location import Location
+from edge_router.ports import Store
+from edge_router.routing import Thresholds
+from edge_router.settings import Region, Settings
+from tests.fakes import (
+    CloudCall,
+    CollectingBackground,
+    CollectingLog,
+    CountingIds,
+    EdgeCall,
+    FakeClock,
+    FakeCloudRegions,
+    FakeEdgeModels,
+    FakeRequest,
+    FakeUpstreamResponse,
+    MemoryStore,
+)
+
+EDGE_SMALL = Model("edge-small-1", "edge", "edge-small", 8_000, 1.0, 2.0, shape="native")
+EDGE_LARGE = Model("edge-large-1", "edge", "edge-large", 32_000, 2.0, 4.0, ("tools", "json"), thinks=True)
+CLOUD_FAST = Model("cloud-fast-1", "cloud", "cloud-fast", 128_000, 10.0, 20.0, ("tools", "json", "vision"))
+CLOUD_QUALITY = Model("cloud-quality-1", "cloud", "cloud-quality", 128_000, 100.0, 200.0, ("tools", "json", "vision"))
+MODELS = (EDGE_SMALL, EDGE_LARGE, CLOUD_FAST, CLOUD_QUALITY)
+
+PARIS = Location("CDG", 12.5, "FR", "EU", True, 48.86, 2.35)
+FRANKFURT = Region("fra", "http://fra.test", 50.11, 8.68)
+VIRGINIA = Region("iad", "http://iad.test", 38.95, -77.45)
+
+SIMPLE_PROMPT = "What is the capital of France?"
+COMPLEX_PROMPT = "Explain step by step why the sky is blue."
+
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+DONE = b"data: [DONE]\n\n"
+
+
+def chat_body(prompt: str = SIMPLE_PROMPT, **fields: Any) -> dict[str, Any]:
+    """A chat request's JSON."""
+    return {"messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def completion(text: str = "Paris.", **fields: Any) -> dict[str, Any]:
+    """A plain OpenAI answer, as the cloud gives it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    head = {"id": "chatcmpl-up", "object": "chat.completion", "created": 17, "model": "up-model"}
+    return {**head, "choices": [choice], "usage": USAGE, **fields}
+
+
+def native(text: str = "Paris.", **fields: Any) -> dict[str, Any]:
+    """A plain answer in Workers AI's own dialect."""
+    return {"response": text, "usage": USAGE, **fields}
+
+
+def event(data: object) -> bytes:
+    """One server-sent event with JSON, or with text as it is."""
+    return b"data: " + (data if isinstance(data, str) else json.dumps(data)).encode() + b"\n\n"
+
+
+def chunk(delta: Mapping[str, Any], *, finish: str | None = None, index: int = 0, **fields: Any) -> dict[str, Any]:
+    """One OpenAI chunk."""
+    head = {"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 17, "model": "up-model"}
+    return {**head, "choices": [{"index": index, "delta": dict(delta), "finish_reason": finish}], **fields}
+
+
+def openai_events(*texts: str, usage: object = None) -> list[bytes]:
+    """A whole OpenAI stream: role, texts, finish reason, usage when given, `[DONE]`."""
+    events = [event(chunk({"role": "assistant", "content": ""})), *(event(chunk({"content": text})) for text in texts)]
+    events.append(event(chunk({}, finish="stop")))
+    if usage is not None:
+        events.append(event({**chunk({}), "choices": [], "usage": usage}))
+    return [*events, DONE]
+
+
+def native_events(*texts: str, usage: object = None) -> list[bytes]:
+    """A whole stream in Workers AI's own dialect."""
+    events = [event({"response": text}) for text in texts]
+    if usage is not None:
+        events.append(event({"response": "", "usage": usage}))
+    return [*events, DONE]
+
+
+class FixedScore:
+    """A scorer that says the same of every text."""
+
+    name = "fixed"
+
+    def __init__(self, score: float) -> None:
+        self._score = score
+
+    def score(self, text: str) -> float:
+        return self._score
+
+
+def answer_edge(call: EdgeCall) -> FakeUpstreamResponse:
+    """Edge models that work: each in its dialect, plain or as a stream, saying which they are."""
+    text = f"Paris, says {call.model_id}."
+    if call.model_id == EDGE_SMALL.id:
+        if call.inputs.get("stream"):
+            return FakeUpstreamResponse.stream(*native_events("Paris, ", f"says {call.model_id}.", usage=USAGE))
+        return FakeUpstreamResponse.plain(native(text))
+    if call.inputs.get("stream"):
+        return FakeUpstreamResponse.stream(*openai_events("Paris, ", f"says {call.model_id}.", usage=USAGE))
+    return FakeUpstreamResponse.plain(completion(text))
+
+
+def answer_cloud(call: CloudCall) -> FakeUpstreamResponse:
+    """Regions that work, saying which they are."""
+    says = f"says {call.body['model']}@{call.region_id}."
+    if call.body.get("stream"):
+        return FakeUpstreamResponse.stream(*openai_events("Paris, ", says, usage=USAGE))
+    return FakeUpstreamResponse.plain(completion(f"Paris, {says}"))
+
+
+@dataclass(slots=True)
+class World:
+    """A gateway and everything around it. Change a part before `gateway` is used."""
+
+    auth: Literal["keys", "open"] = "open"
+    models: Sequence[Model] = MODELS
+    regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
+    scorer: ComplexityScorer = field(default_factory=KeywordRules)
+    timeout_s: float = 5.0
+    store: Store = field(default_factory=MemoryStore)
+    keys: Store = field(default_factory=MemoryStore)
+    edge: FakeEdgeModels = field(default_factory=lambda: FakeEdgeModels(answer_edge))
+    cloud: FakeCloudRegions = field(default_factory=lambda: FakeCloudRegions(answer_cloud))
+    clock: FakeClock = field(default_factory=FakeClock)
+    log: CollectingLog = field(default_factory=CollectingLog)
+    background: CollectingBackground = field(default_factory=CollectingBackground)
+
+    def gateway(self) -> Gateway:
+        settings = Settings(
+            auth=self.auth,
+            regions=self.regions,
+            catalog=Catalog(self.models),
+            cache_ttl_s=3600,
+            edge_timeout_s=self.timeout_s,
+            cloud_timeout_s=self.timeout_s,
+            stream_idle_s=self.timeout_s,
+            thresholds=Thresholds(),
+        )
+        ids = CountingIds()
+        answering = Answering(
+            settings,
+            scorer=self.scorer,
+            store=self.store,
+            edge=self.edge,
+            cloud=self.cloud,
+            clock=self.clock,
+            log=self.log,
+            new_id=ids,
+        )
+        return Gateway(settings, answering, keys=self.keys, clock=self.clock, log=self.log, new_id=ids)
+
+    async def ask(
+        self,
+        body: object = None,
+        *,
+        path: str = "/v1/chat/completions",
+        method: str = "POST",
+        headers: Mapping[str, str] | None = None,
+        location: Location = PARIS,
+    ) -> Reply:
+        """The reply, a stream not read yet. `body`: JSON, text as it is, or the error that reading it raises."""
+        content = body if isinstance(body, str | Exception) else json.dumps(chat_body() if body is None else body)
+        request = FakeRequest(method, path, content, headers or {}, location)
+        return await self.gateway().handle(request, self.background)
+
+    @property
+    def calls(self) -> int:
+        """Models and regions asked so far."""
+        return len(self.edge.calls) + len(self.cloud.calls)
+
+
+def edge(handler: Callable[[EdgeCall], FakeUpstreamResponse]) -> FakeEdgeModels:
+    return FakeEdgeModels(handler)
+
+
+def cloud(handler: Callable[[CloudCall], FakeUpstreamResponse]) -> FakeCloudRegions:
+    return FakeCloudRegions(handler)
+
+
+def read_json(reply: Reply) -> dict[str, Any]:
+    """A plain reply's body."""
+    assert isinstance(reply.body, str)
+    assert reply.headers["content-type"] == "application/json"
+    body = json.loads(reply.body)
+    assert isinstance(body, dict)
+    return body
+
+
+def text_of(reply: Reply) -> str:
+    """The first choice's text of a plain reply."""
+    text = read_json(reply)["choices"][0]["message"]["content"]
+    assert isinstance(text, str)
+    return text
+
+
+def error_of(reply: Reply) -> dict[str, Any]:
+    """The error object, with the four keys that OpenAI's SDKs read."""
+    error = read_json(reply)["error"]
+    assert isinstance(error, dict)
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+async def read_stream(reply: Reply) -> list[dict[str, Any]]:
+    """Every chunk of a streamed reply; the stream ends with `[DONE]`, once."""
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    text = reply.body if isinstance(reply.body, str) else "".join([part async for part in reply.body])
+    events = text.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert events.count("data: [DONE]") == 1
+    return [json.loads(each.removeprefix("data: ")) for each in events[:-2]]
+
+
+def streamed_text(chunks: Sequence[Mapping[str, Any]], index: int = 0) -> str:
+    """What a client would show of one choice."""
+    choices = (choice for each in chunks for choice in each["choices"] if choice["index"] == index)
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+def finish_reasons(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those that were sent, in order."""
+    reasons = [choice["finish_reason"] for each in chunks for choice in each["choices"]]
+    return [reason for reason in reasons if reason]

@@ -1,0 +1,240 @@
+"""Every port of `edge_router` for tests: scripted, deterministic, without I/O."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edge_router.errors import StoreError
+from edge_router.gateway import Request
+from edge_router.location import UNKNOWN, Location
+from edge_router.ports import Background, Clock, CloudRegions, EdgeModels, Log, Store, UpstreamResponse
+from edge_router.settings import Region
+
+START_S = 1_790_000_000.0
+
+
+class FakeClock:
+    """Both clocks of the port; they move only by `advance`."""
+
+    def __init__(self, now_s: float = START_S) -> None:
+        self._start_s = self._now_s = now_s
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def elapsed_ms(self) -> float:
+        return (self._now_s - self._start_s) * 1000
+
+    def advance(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+class MemoryStore:
+    """A dictionary. `texts` may be filled and read by the test; `ttl_s` is what the last write of a key asked for."""
+
+    def __init__(self, texts: Mapping[str, str] | None = None) -> None:
+        self.texts = dict(texts or {})
+        self.ttl_s: dict[str, int] = {}
+
+    async def get(self, key: str) -> str | None:
+        return self.texts.get(key)
+
+    async def put(self, key: str, value: str, *, ttl_s: int) -> None:
+        self.texts[key] = value
+        self.ttl_s[key] = ttl_s
+
+
+class FailingStore:
+    """A store that is down."""
+
+    async def get(self, key: str) -> str | None:
+        raise StoreError("get failed")
+
+    async def put(self, key: str, value: str, *, ttl_s: int) -> None:
+        raise StoreError("put failed")
+
+
+STALL: Literal["stall"] = "stall"  # as a step of a body: nothing more ever comes
+
+Step = bytes | Exception | Literal["stall"]
+
+
+class FakeUpstreamResponse:
+    """A scripted answer: its body is `steps`, one after the other, read whole or as it arrives."""
+
+    def __init__(
+        self,
+        *steps: Step,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        on_read: Callable[[], None] = (lambda: None),
+    ) -> None:
+        self._steps = steps
+        self._status = status
+        self._headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._on_read = on_read
+        self.is_cancelled = False
+
+    @classmethod
+    def plain(
+        cls, body: object, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> "FakeUpstreamResponse":
+        """One JSON text, or any other text as it is."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        return cls(text.encode(), status=status, headers={"content-type": "application/json", **(headers or {})})
+
+    @classmethod
+    def stream(cls, *steps: Step, headers: Mapping[str, str] | None = None) -> "FakeUpstreamResponse":
+        """Server-sent events, in the pieces in which they arrive."""
+        return cls(*steps, headers={"content-type": "text/event-stream; charset=utf-8", **(headers or {})})
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    def header(self, name: str) -> str | None:
+        return self._headers.get(name.lower())
+
+    async def text(self) -> str:
+        return b"".join([step async for step in self.chunks()]).decode()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for step in self._steps:
+            self._on_read()
+            if isinstance(step, Exception):
+                raise step
+            if step == STALL:
+                await asyncio.Event().wait()
+            else:
+                yield step
+
+    async def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCall:
+    """What Workers AI was asked."""
+
+    model_id: str
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CloudCall:
+    """What a region was asked."""
+
+    region_id: str
+    path: str
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+class FakeEdgeModels:
+    """`handler` answers or raises; `calls` arrived so far."""
+
+    def __init__(self, handler: Callable[[EdgeCall], FakeUpstreamResponse]) -> None:
+        self.handler = handler
+        self.calls: list[EdgeCall] = []
+
+    async def run(self, model_id: str, inputs: Mapping[str, Any]) -> FakeUpstreamResponse:
+        call = EdgeCall(model_id, inputs)
+        self.calls.append(call)
+        return self.handler(call)
+
+
+class FakeCloudRegions:
+    """`handler` answers or raises; `calls` arrived so far."""
+
+    def __init__(self, handler: Callable[[CloudCall], FakeUpstreamResponse]) -> None:
+        self.handler = handler
+        self.calls: list[CloudCall] = []
+
+    async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> FakeUpstreamResponse:
+        call = CloudCall(region.id, path, json.loads(body), headers)
+        self.calls.append(call)
+        return self.handler(call)
+
+
+class CollectingBackground:
+    """Work waits until the test runs it, as it waits for the response in a Worker."""
+
+    def __init__(self) -> None:
+        self._work: list[Coroutine[Any, Any, None]] = []
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work.append(work)
+
+    def __len__(self) -> int:
+        return len(self._work)
+
+    async def finish(self) -> None:
+        """Runs what was collected."""
+        work, self._work = self._work, []
+        for each in work:
+            await each
+
+
+class CollectingLog:
+    """The lines, as (name, facts)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, str | int | float | None]]] = []
+
+    def event(self, name: str, **facts: str | int | float | None) -> None:
+        self.lines.append((name, facts))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.lines]
+
+    def text(self) -> str:
+        """Everything that was logged, to look for what must not be there."""
+        return json.dumps(self.lines)
+
+
+@dataclass(slots=True)
+class FakeRequest:
+    """A request for the gateway. `content`: the body, or the error that reading it raises."""
+
+    method: str = "POST"
+    path: str = "/v1/chat/completions"
+    content: str | Exception = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+    location: Location = UNKNOWN
+
+    def header(self, name: str) -> str | None:
+        return self.given.get(name)
+
+    def headers(self) -> Mapping[str, str]:
+        return self.given
+
+    async def body(self) -> str:
+        if isinstance(self.content, Exception):
+            raise self.content
+        return self.content
+
+
+class CountingIds:
+    """`1`, `2`, … instead of random ids."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __call__(self) -> str:
+        self._last += 1
+        return str(self._last)
+
+
+def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest) -> Sequence[object]:
+    """Never called: mypy checks here that each fake is what the core asks for."""
+    clock: Clock = FakeClock()
+    stores: list[Store] = [MemoryStore(), FailingStore()]
+    upstream: UpstreamResponse = response
+    edge: EdgeModels = FakeEdgeModels(lambda call: response)
+    cloud: CloudRegions = FakeCloudRegions(lambda call: response)
+    background: Background = CollectingBackground()
+    log: Log = CollectingLog()
+    asked: Request = request
+    return clock, stores, upstream, edge, cloud, background, log, asked
