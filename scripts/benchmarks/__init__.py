@@ -1,0 +1,1 @@
+"""scripts/bench: what one machine measures, in one run."""

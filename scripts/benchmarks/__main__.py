@@ -1,0 +1,99 @@
+"""Measures Nearside on this machine and writes the figures to docs/benchmarks.
+
+    scripts/bench               3 rounds of 10 s a case
+    scripts/bench --quick       3 rounds of 2 s a case, in less than 90 s
+
+Our Worker runs on workerd alone (no local stack, no proxies), beside the smallest Python and JavaScript Workers, all
+in one run and in turn. Load: autocannon, on other cores than what it measures where there are two.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks.figures import Sample, markdown_table
+from scripts.benchmarks.machine import machine_facts
+from scripts.benchmarks.workerd import BenchError, measure
+from scripts.benchmarks.workerd_cases import SDK_HELLO, workerd_cases
+from scripts.local.worker_spec import ROOT
+
+SECONDS, QUICK_SECONDS = 10, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    command = shlex.join(["scripts/bench", *(sys.argv[1:] if argv is None else argv)])
+    seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
+    cases = workerd_cases()
+    facts = machine_facts()
+    try:
+        samples = measure(
+            cases, seconds=seconds, repeats=arguments.repeats, connections=arguments.connections, say=_say
+        )
+    except BenchError as exc:
+        print(f"scripts/bench: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+    settings = {"seconds": seconds, "repeats": arguments.repeats, "connections": arguments.connections}
+    table = markdown_table({case.name: case.says for case in cases}, samples, floor=SDK_HELLO)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "workerd.json").write_text(_raw(command, settings, facts, samples))
+    (arguments.output / "workerd.md").write_text(_page(command, settings, facts, table))
+    print(table)
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help=f"{QUICK_SECONDS} s a case")
+    add("--seconds", type=_positive, metavar="N", help=f"of each case in each round (default: {SECONDS})")
+    add("--repeats", type=_positive, default=3, metavar="N", help="rounds (default: %(default)s)")
+    add("--connections", type=_positive, default=8, metavar="N", help="open at a time (default: %(default)s)")
+    add("--output", type=Path, default=ROOT / "docs" / "benchmarks", metavar="DIR", help="default: docs/benchmarks")
+    return parser.parse_args(argv)
+
+
+def _raw(command: str, settings: dict[str, int], facts: dict[str, Any], samples: dict[str, list[Sample]]) -> str:
+    cases = {name: [asdict(sample) for sample in rounds] for name, rounds in samples.items()}
+    return json.dumps({"command": command, **settings, **facts, "cases": cases}, indent=2) + "\n"
+
+
+def _page(command: str, settings: dict[str, int], facts: dict[str, Any], table: str) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"""# Nearside on workerd alone
+
+`{command}`, {facts["date"]}, {facts["cores"]} cores of {facts["cpu"]}, {facts["system"]}, load average at the start
+{facts["load_average"][0]}. {versions}.
+
+{settings["connections"]} connections, {settings["repeats"]} rounds, {settings["seconds"]} s a case, the cases in turn.
+Each cell: the median of the rounds (least–most). The floor is the first row, compared round by round. CPU is that of
+the workerd process alone, which also does the work of Workers KV here (miniflare's, on SQLite); in production
+that work is elsewhere. Raw samples: [workerd.json](workerd.json).
+
+{table}
+"""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

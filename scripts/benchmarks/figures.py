@@ -1,0 +1,59 @@
+"""Samples, their medians and spread, and the tables made of them. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One case in one round. cpu_ms: of the measured process, for each request. Latencies: at the client."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    rss_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The median of the rounds, and how far they lay apart."""
+
+    median: float
+    least: float
+    most: float
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """values: one a round, not empty."""
+    return Figure(median(values), min(values), max(values))
+
+
+def ratio(samples: Sequence[Sample], floor: Sequence[Sample]) -> Figure:
+    """Requests/s compared with the floor's in the same round, so that a slow moment of the machine hits both."""
+    pairs = zip(samples, floor, strict=True)
+    return figure([sample.requests_per_s / base.requests_per_s for sample, base in pairs])
+
+
+def markdown_table(says: Mapping[str, str], samples: Mapping[str, Sequence[Sample]], *, floor: str) -> str:
+    """One row a case, in the order of `says` (name -> description). Spread in brackets."""
+    header = "| Worker | requests/s | of the floor | p50 ms | p99 ms | CPU ms a request | RSS MiB |"
+    lines = [header, "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for name, text in says.items():
+        rounds = samples[name]
+        cells = [
+            text,
+            _cell(figure([sample.requests_per_s for sample in rounds]), 0),
+            _cell(ratio(rounds, samples[floor]), 2),
+            _cell(figure([sample.p50_ms for sample in rounds]), 2),
+            _cell(figure([sample.p99_ms for sample in rounds]), 2),
+            _cell(figure([sample.cpu_ms for sample in rounds]), 2),
+            f"{figure([sample.rss_mib for sample in rounds]).median:,.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: Figure, decimals: int) -> str:
+    return f"{value.median:,.{decimals}f} ({value.least:,.{decimals}f}–{value.most:,.{decimals}f})"

@@ -1,0 +1,25 @@
+// One burst of load by autocannon, with exact latencies: its own histogram counts whole milliseconds.
+//
+// Reads a JSON object from the first argument: {url, method, headers, body, connections, seconds}.
+// Prints one JSON line {requests, seconds, errors, p50_ms, p99_ms}; errors: failures and answers other than 2xx.
+import { createRequire } from "node:module";
+
+const autocannon = createRequire(import.meta.url)("autocannon");
+const { url, method, headers, body, connections, seconds } = JSON.parse(process.argv[2]);
+
+const latencies = [];
+const run = autocannon({ url, method, headers, body: body ?? undefined, connections, duration: seconds });
+run.on("response", (client, status, bytes, ms) => latencies.push(ms));
+const result = await run;
+
+const sorted = Float64Array.from(latencies).sort();
+const percentile = (percent) => sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? null;
+process.stdout.write(
+  `${JSON.stringify({
+    requests: result["2xx"],
+    seconds: result.duration,
+    errors: result.errors + result.non2xx,
+    p50_ms: percentile(50),
+    p99_ms: percentile(99),
+  })}\n`,
+);

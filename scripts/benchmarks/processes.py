@@ -1,0 +1,32 @@
+"""CPU time, memory and cores of running processes. Linux's /proc; raises OSError elsewhere."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of all the threads so far, in steps of 10 ms."""
+    # The name, in brackets, may hold spaces; utime and stime are fields 14 and 15 (proc(5)).
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def pin(pid: int, cores: Iterable[int]) -> None:
+    """Keeps a process on some cores: each of its threads, and with them those that they start."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), set(cores))
+
+
+def split_cores() -> tuple[set[int], set[int]]:
+    """(cores for what is measured, cores for the load): one core and all others, where there are two or more."""
+    available = os.sched_getaffinity(0)
+    measured = {min(available)}
+    return measured, (available - measured) or measured

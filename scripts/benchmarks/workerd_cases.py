@@ -1,0 +1,143 @@
+"""What is measured on workerd alone: our Worker beside the smallest Workers, and the request each one gets."""
+
+import fnmatch
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_router.auth import hash_secret
+from scripts.local.worker_spec import DEVELOPMENT_FLAGS, ROOT
+
+WORKERS = Path(__file__).parent / "workers"
+STAGED = ROOT / "build" / "worker"
+VENDORED = ROOT / "python_modules"
+
+OPEN, KEYED = "nearside-open", "nearside-keys"
+SDK_HELLO = "python-hello-sdk"
+
+SECRET = "benchmarks" * 4
+KEY = f"nsk_bench_{SECRET}"
+
+# As much as production sends with every request: reading it is part of the work.
+CF = {
+    "asOrganization": "Example Telecom", "asn": 3215, "city": "Paris", "clientAcceptEncoding": "",
+    "clientTcpRtt": 11, "colo": "CDG", "continent": "EU", "country": "FR", "edgeRequestKeepAliveStatus": 1,
+    "httpProtocol": "HTTP/2", "isEUCountry": "1", "latitude": "48.85341", "longitude": "2.34880",
+    "postalCode": "75001", "region": "Île-de-France", "regionCode": "IDF", "requestPriority": "weight=192;exclusive=0",
+    "timezone": "Europe/Paris", "tlsCipher": "AEAD-AES128-GCM-SHA256", "tlsVersion": "TLSv1.3",
+    "tlsClientRandom": "bU8V0bJ3T0nV1Gk0mQ0xk3m2e5v0m6cJXo1n2c3v4b5=", "tlsClientHelloLength": "508",
+    "tlsClientAuth": {"certPresented": "0", "certVerified": "NONE", "certRevoked": "0", "certIssuerDN": ""},
+    "tlsExportedAuthenticator": {
+        "clientFinished": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "clientHandshake": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "serverFinished": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "serverHandshake": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    },
+}  # fmt: skip
+
+CHAT = json.dumps(
+    {
+        "model": "auto",
+        "messages": [
+            {"role": "system", "content": "You answer in one short sentence."},
+            {"role": "user", "content": "What is the capital of France, and which river runs through it?"},
+        ],
+        "max_tokens": 160,
+    },
+    separators=(",", ":"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request, sent over and over to one server. `needs_hit`: it must come from the cache."""
+
+    name: str
+    says: str
+    server: str
+    method: str = "GET"
+    path: str = "/"
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+    needs_hit: bool = False
+
+
+def workerd_cases() -> list[Case]:
+    """In the order of the table; the first is the floor that the others are compared with."""
+    chat: dict[str, Any] = {"method": "POST", "path": "/v1/chat/completions", "body": CHAT, "needs_hit": True}
+    cf = {"MF-CF-Blob": json.dumps(CF)}  # workerd reads `request.cf` from it and hides it from the Worker
+    sent = {**cf, "content-type": "application/json"}
+    return [
+        Case(SDK_HELLO, "Python hello, the SDK's Response", SDK_HELLO, headers=cf),
+        Case("python-hello-raw", "Python hello, a JavaScript Response", "python-hello-raw", headers=cf),
+        Case("javascript-hello", "JavaScript hello", "javascript-hello", headers=cf),
+        Case("cache-hit", "Nearside, exact-cache hit from KV", OPEN, headers=sent, **chat),
+        Case("health", "Nearside, GET /health", OPEN, path="/health", headers=cf),
+        Case(
+            "cache-hit-key",
+            "Nearside, exact-cache hit from KV, with a key",
+            KEYED,
+            headers={**sent, "authorization": f"Bearer {KEY}"},
+            **chat,
+        ),
+    ]
+
+
+def workerd_servers() -> dict[str, Any]:
+    """The file that workers.mjs reads. Needs build/worker/ (scripts/stage) and python_modules/."""
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    vendored = _vendored(config.get("python_modules", {}).get("exclude", []))
+    python: dict[str, Any] = {"compatibilityFlags": flags}
+    record = {"key:bench": json.dumps({"tenant": "bench", "hashes": [hash_secret(SECRET)]})}
+    return {
+        "compatibilityDate": config["compatibility_date"],
+        "servers": [
+            _server(SDK_HELLO, WORKERS, [_module(WORKERS / "hello_sdk.py", WORKERS), *vendored], **python),
+            _server("python-hello-raw", WORKERS, [_module(WORKERS / "hello_raw.py", WORKERS), *vendored], **python),
+            _server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
+            _nearside(OPEN, "open", config, vendored, {}, flags),
+            _nearside(KEYED, "keys", config, vendored, record, flags),
+        ],
+    }
+
+
+def _nearside(
+    name: str, auth: str, config: dict[str, Any], vendored: list[dict[str, str]], keys: dict[str, str], flags: list[str]
+) -> dict[str, Any]:
+    entry = STAGED / Path(config["main"]).name
+    others = sorted(path for path in STAGED.rglob("*.py") if path != entry)
+    return _server(
+        name,
+        STAGED,
+        [*(_module(path, STAGED) for path in (entry, *others)), *vendored],
+        compatibilityFlags=flags,
+        bindings={**config["vars"], "AUTH": auth},
+        kvNamespaces={entry["binding"]: f"{name}-{entry['binding']}" for entry in config["kv_namespaces"]},
+        services={"AI": str(WORKERS / "ai.js")},
+        seed={"KEYS": keys} if keys else {},
+    )
+
+
+def _server(name: str, root: Path, modules: list[dict[str, str]], **options: Any) -> dict[str, Any]:
+    rest: dict[str, Any] = {"compatibilityFlags": [], "bindings": {}, "kvNamespaces": {}, "services": {}, "seed": {}}
+    return {"name": name, "modulesRoot": str(root), "modules": modules, **rest, **options}
+
+
+def _module(path: Path, root: Path) -> dict[str, str]:
+    kind = "PythonModule" if path.suffix == ".py" else "ESModule"
+    return {"type": kind, "path": str(path.relative_to(root)), "file": str(path)}
+
+
+def _vendored(exclude: list[str]) -> list[dict[str, str]]:
+    """Named and typed as wrangler does: data, except the SDK's JavaScript."""
+    modules = []
+    for path in sorted(VENDORED.rglob("*")):
+        name = path.relative_to(VENDORED).as_posix()
+        if path.is_dir() or any(fnmatch.fnmatch("/" + name, pattern.replace("**", "*")) for pattern in exclude):
+            continue
+        kind = "ESModule" if name.startswith("workers/") and path.suffix in (".js", ".mjs") else "Data"
+        modules.append({"type": kind, "path": f"python_modules/{name}", "file": str(path)})
+    return modules

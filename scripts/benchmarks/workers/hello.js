@@ -1,0 +1,6 @@
+// The floor of the runtime itself.
+export default {
+  async fetch() {
+    return new Response("hello");
+  },
+};
