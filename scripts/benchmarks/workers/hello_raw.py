@@ -1,6 +1,7 @@
 """The floor without the SDK's Response: a JavaScript object made directly."""
 
-# mypy: ignore-errors  (js and workers exist inside workerd only)
+# mypy: ignore-errors
+# js and workers exist inside workerd only.
 
 from js import Response
 from workers import WorkerEntrypoint

@@ -1,6 +1,7 @@
 """The floor: the smallest Worker that the SDK's documentation shows."""
 
-# mypy: ignore-errors  (js and workers exist inside workerd only)
+# mypy: ignore-errors
+# js and workers exist inside workerd only.
 
 from workers import Response, WorkerEntrypoint
 
