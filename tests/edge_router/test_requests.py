@@ -271,14 +271,14 @@ def test_parser_that_gives_up_by_itself(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_string_of_quotes_that_never_ends() -> None:
-    """Looking for the depth takes time in proportion to the body: 40 kB are not worth a second."""
-    text = "[" * (MAX_DEPTH + 1) + '"' + '\\"' * 20_000
+    """Looking for the depth takes time in proportion to the body: 20 kB are not worth a second."""
+    text = "[" * (MAX_DEPTH + 1) + '"' + '\\"' * 10_000
     started_s = time.process_time()
 
     with pytest.raises(RequestRejected):
         parse_json_object(text)
 
-    assert time.process_time() - started_s < 0.5
+    assert time.process_time() - started_s < 0.2
 
 
 @pytest.mark.parametrize(

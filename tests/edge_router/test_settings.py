@@ -1,0 +1,71 @@
+"""The Worker's variables: what is read from them, and how a wrong one is named."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edge_router.catalog import DEFAULT_MODELS
+from edge_router.settings import VARIABLES, Region, SettingsError, read_settings
+
+REGION: dict[str, Any] = {"id": "fra", "url": "https://fra.test", "latitude": 50.1, "longitude": 8.7}
+MODEL = {"id": "m1", "side": "edge", "tier": "edge-small", "context_window_tokens": 1000}
+
+
+def test_no_variables() -> None:
+    """Closed to callers without keys, the default catalog, no cloud."""
+    settings = read_settings({})
+
+    assert settings.auth == "keys"
+    assert settings.regions == ()
+    assert settings.catalog.models == DEFAULT_MODELS
+
+
+def test_variables_that_are_not_ours() -> None:
+    """Bindings and others are passed over."""
+    assert read_settings({"CACHE": object(), "PATH": "/bin"}).auth == "keys"
+
+
+@pytest.mark.parametrize("write", [lambda value: value, json.dumps], ids=["JSON values", "text"])
+def test_structured_variables(write: Any) -> None:
+    """wrangler.toml gives JSON values, `.dev.vars` and secrets give text: both are taken."""
+    settings = read_settings({"CLOUD_REGIONS": write([REGION]), "CATALOG": write([MODEL]), "CACHE_TTL_S": "90"})
+
+    assert settings.regions == (Region("fra", "https://fra.test", 50.1, 8.7),)
+    assert [model.id for model in settings.catalog.models] == ["m1"]
+    assert settings.cache_ttl_s == 90
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        pytest.param("AUTH", "none", "AUTH", id="AUTH"),
+        pytest.param("CACHE_TTL_S", 59, "CACHE_TTL_S", id="a lifetime below the platform's minimum"),
+        pytest.param("CACHE_TTL_S", "soon", "CACHE_TTL_S", id="a lifetime in words"),
+        pytest.param("EDGE_TIMEOUT_S", 0, "EDGE_TIMEOUT_S", id="no time for the edge"),
+        pytest.param("CLOUD_TIMEOUT_S", 601, "CLOUD_TIMEOUT_S", id="too much time for the cloud"),
+        pytest.param("STREAM_IDLE_S", "nan", "STREAM_IDLE_S", id="not a number"),
+        pytest.param("CLOUD_REGIONS", "[", "CLOUD_REGIONS", id="regions that are not JSON"),
+        pytest.param("CLOUD_REGIONS", {}, "CLOUD_REGIONS", id="regions that are no list"),
+        pytest.param("CLOUD_REGIONS", [{"id": "fra"}], "CLOUD_REGIONS.0.url", id="a region without a URL"),
+        pytest.param("CLOUD_REGIONS", [{**REGION, "url": "fra.test"}], "CLOUD_REGIONS.0.url", id="a bare host"),
+        pytest.param("CLOUD_REGIONS", [REGION, {**REGION, "id": "FRA 1"}], "CLOUD_REGIONS.1.id", id="a region's id"),
+        pytest.param("CLOUD_REGIONS", [{**REGION, "latitude": 91}], "CLOUD_REGIONS.0.latitude", id="beyond the pole"),
+        pytest.param("CLOUD_REGIONS", [{**REGION, "lat": 1}], "CLOUD_REGIONS.0.lat", id="an unknown field"),
+        pytest.param("CLOUD_REGIONS", [REGION, REGION], "CLOUD_REGIONS", id="a region twice"),
+        pytest.param("CATALOG", "{", "CATALOG", id="a catalog that is not JSON"),
+        pytest.param("CATALOG", [{**MODEL, "side": "moon"}], "CATALOG: m1: side", id="an entry of the catalog"),
+    ],
+)
+def test_variable_with_a_wrong_value(name: str, value: object, where: str) -> None:
+    """One line that names the variable, and the place in it."""
+    with pytest.raises(SettingsError) as caught:
+        read_settings({name: value})
+
+    assert str(caught.value).startswith(where)
+    assert "\n" not in str(caught.value)
+
+
+def test_list_of_variables() -> None:
+    """What the Worker's entry has to read from its environment."""
+    assert {"AUTH", "CLOUD_REGIONS", "CATALOG", "CACHE_TTL_S"} <= set(VARIABLES)
