@@ -9,7 +9,19 @@ from typing import Any, Literal
 from edge_router.errors import StoreError
 from edge_router.gateway import Request
 from edge_router.location import UNKNOWN, Location
-from edge_router.ports import Background, Clock, CloudRegions, EdgeModels, Log, Store, UpstreamResponse
+from edge_router.ports import (
+    Background,
+    Clock,
+    CloudRegions,
+    EdgeModels,
+    Flights,
+    Log,
+    RateLimiter,
+    Store,
+    Telemetry,
+    UpstreamResponse,
+)
+from edge_router.report import Report
 from edge_router.settings import Region
 
 START_S = 1_790_000_000.0
@@ -158,6 +170,52 @@ class FakeCloudRegions:
         return self.handler(call)
 
 
+@dataclass(slots=True)
+class FakeFlights:
+    """Single flight: alone through `cloud`, or what `landed` says, or down."""
+
+    cloud: FakeCloudRegions
+    landed: FakeUpstreamResponse | None = None
+    is_down: bool = False
+    keys: list[str] = field(default_factory=list)
+
+    async def post(
+        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
+    ) -> tuple[FakeUpstreamResponse, bool]:
+        self.keys.append(key)
+        if self.is_down:
+            raise StoreError("no flight")
+        if self.landed is not None:
+            return self.landed, True
+        return await self.cloud.post(region, path, body, headers), False
+
+
+@dataclass(slots=True)
+class FakeRateLimiter:
+    """Lets `left` requests of a tenant through; None: as many as come."""
+
+    left: int | None = None
+    is_down: bool = False
+
+    async def allows(self, tenant: str) -> bool:
+        if self.is_down:
+            raise StoreError("no counter")
+        if self.left is None:
+            return True
+        self.left -= 1
+        return self.left >= 0
+
+
+@dataclass(slots=True)
+class CollectingTelemetry:
+    """One record a request: tenant, status and the report as it then was."""
+
+    records: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+
+    def record(self, report: Report, *, tenant: str, status: int) -> None:
+        self.records.append((tenant, status, report.body()))
+
+
 class CollectingBackground:
     """Work waits until the test runs it, as it waits for the response in a Worker."""
 
@@ -169,6 +227,11 @@ class CollectingBackground:
 
     def __len__(self) -> int:
         return len(self._work)
+
+    def __del__(self) -> None:
+        """Work that a test does not run is dropped without Python's warning."""
+        for each in self._work:
+            each.close()
 
     async def finish(self) -> None:
         """Runs what was collected."""
@@ -233,8 +296,12 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     stores: list[Store] = [MemoryStore(), FailingStore()]
     upstream: UpstreamResponse = response
     edge: EdgeModels = FakeEdgeModels(lambda call: response)
-    cloud: CloudRegions = FakeCloudRegions(lambda call: response)
+    regions = FakeCloudRegions(lambda call: response)
+    cloud: CloudRegions = regions
+    flights: Flights = FakeFlights(regions)
+    limiter: RateLimiter = FakeRateLimiter()
+    telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
-    return clock, stores, upstream, edge, cloud, background, log, asked
+    return clock, stores, upstream, edge, cloud, flights, limiter, telemetry, background, log, asked

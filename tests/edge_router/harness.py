@@ -8,7 +8,7 @@ from typing import Any, Literal
 from edge_router.answering import Answering
 from edge_router.catalog import Catalog, Model
 from edge_router.complexity import ComplexityScorer, KeywordRules
-from edge_router.gateway import Gateway, Reply
+from edge_router.gateway import Gateway, Probe, Reply
 from edge_router.location import Location
 from edge_router.ports import Store
 from edge_router.routing import Thresholds
@@ -17,11 +17,14 @@ from tests.fakes import (
     CloudCall,
     CollectingBackground,
     CollectingLog,
+    CollectingTelemetry,
     CountingIds,
     EdgeCall,
     FakeClock,
     FakeCloudRegions,
     FakeEdgeModels,
+    FakeFlights,
+    FakeRateLimiter,
     FakeRequest,
     FakeUpstreamResponse,
     MemoryStore,
@@ -134,6 +137,11 @@ class World:
     keys: Store = field(default_factory=MemoryStore)
     edge: FakeEdgeModels = field(default_factory=lambda: FakeEdgeModels(answer_edge))
     cloud: FakeCloudRegions = field(default_factory=lambda: FakeCloudRegions(answer_cloud))
+    flights: FakeFlights | None = None
+    single_flight: Literal["cloud", "off"] = "off"
+    rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
+    telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
+    probes: Mapping[str, Probe] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
     log: CollectingLog = field(default_factory=CollectingLog)
     background: CollectingBackground = field(default_factory=CollectingBackground)
@@ -141,6 +149,8 @@ class World:
     def gateway(self) -> Gateway:
         settings = Settings(
             auth=self.auth,
+            rate_limit="on",
+            single_flight=self.single_flight,
             regions=self.regions,
             catalog=Catalog(self.models),
             cache_ttl_s=3600,
@@ -156,11 +166,22 @@ class World:
             store=self.store,
             edge=self.edge,
             cloud=self.cloud,
+            flights=self.flights or FakeFlights(self.cloud),
             clock=self.clock,
             log=self.log,
             new_id=ids,
         )
-        return Gateway(settings, answering, keys=self.keys, clock=self.clock, log=self.log, new_id=ids)
+        return Gateway(
+            settings,
+            answering,
+            keys=self.keys,
+            rate_limiter=self.rate_limiter,
+            telemetry=self.telemetry,
+            probes=self.probes,
+            clock=self.clock,
+            log=self.log,
+            new_id=ids,
+        )
 
     async def ask(
         self,
