@@ -91,6 +91,13 @@ async def test_complex_question() -> None:
     assert reply.headers["nearside-complexity"] == "0.8"
 
 
+async def test_question_too_hard_for_every_tier() -> None:
+    """The strongest model that there is answers, not the nearest."""
+    reply = await World(models=(EDGE_LARGE, CLOUD_FAST), scorer=FixedScore(0.95)).ask(chat_body())
+
+    assert text_of(reply) == "Paris, says cloud-fast-1@fra."
+
+
 async def test_request_that_the_cloud_gets() -> None:
     """The caller's body with the model in and our own fields out; the request's id and trace go along."""
     world = World()
