@@ -20,7 +20,7 @@ from .errors import (
     UpstreamTimeout,
 )
 from .exact_cache import Entry
-from .ports import Background, Clock, CloudRegions, EdgeModels, Log, Store, UpstreamResponse
+from .ports import Background, Clock, CloudRegions, EdgeModels, Flights, Log, Store, UpstreamResponse
 from .regions import nearest_first
 from .relay import StreamRelay
 from .report import Report, with_report
@@ -31,6 +31,7 @@ from .sse import DONE_EVENT, encode_event
 from .tokens import estimate_tokens
 
 ENDPOINT = "chat"
+_CHAT_PATH = "/v1/chat/completions"
 MAX_EDGE_ATTEMPTS = 2  # two models that fail at one place are the place's fault: go to the cloud
 MAX_CLOUD_ATTEMPTS = 4
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
@@ -104,6 +105,7 @@ class Answering:
         store: Store,
         edge: EdgeModels,
         cloud: CloudRegions,
+        flights: Flights,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -113,6 +115,7 @@ class Answering:
         self._store = store
         self._edge = edge
         self._cloud = cloud
+        self._flights = flights
         self._clock = clock
         self._log = log
         self._new_id = new_id
@@ -191,13 +194,13 @@ class Answering:
 
     async def _plain(self, call: ChatCall, route: Route, store_key: str | None) -> Answer:
         async def attempt(at: _Attempt) -> Answer:
-            response = await self._call(call, at)
+            response = await self._call(call, at, flight_key=store_key)
             text = await response.text()
             return Answer(self._settle_plain(call, at, response, text))
 
         answer = await self._first_that_works(call, route, attempt)
         self._stop_clock(call)
-        if store_key:
+        if store_key and not call.report.collapsed:
             self._store_later(call, store_key, answer.text)
         return answer
 
@@ -345,8 +348,11 @@ class Answering:
         cloud = (_Attempt(model, region) for model in route.models if model.side == "cloud" for region in regions)
         return chain(islice(edge, MAX_EDGE_ATTEMPTS), islice(cloud, MAX_CLOUD_ATTEMPTS))
 
-    async def _call(self, call: ChatCall, at: _Attempt) -> UpstreamResponse:
-        """An answer with status 200 whose body is still to come; raises GatewayError for any other."""
+    async def _call(self, call: ChatCall, at: _Attempt, *, flight_key: str | None = None) -> UpstreamResponse:
+        """An answer with status 200 whose body is still to come; raises GatewayError for any other.
+
+        flight_key: callers with the same key share one cloud call.
+        """
         if at.region is None:
             response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
             if response.status != 200:
@@ -354,16 +360,28 @@ class Answering:
             return response
 
         started_ms = self._clock.elapsed_ms()
-        response = await self._cloud.post(
-            at.region, "/v1/chat/completions", completions.dump(_cloud_body(call, at.model)), call.forwarded
-        )
+        response = await self._post(call, at.region, completions.dump(_cloud_body(call, at.model)), flight_key)
         own_ms = _server_timing_ms(response.header("server-timing"))
-        if own_ms is not None:
+        if own_ms is not None and not call.report.collapsed:
             call.report.cloud_rtt_ms = max(0.0, self._clock.elapsed_ms() - started_ms - own_ms)
         call.report.cloud_region = at.region.id
         if response.status != 200:
             await _raise_cloud_error(response, at)
         return response
+
+    async def _post(self, call: ChatCall, region: Region, body: str, flight_key: str | None) -> UpstreamResponse:
+        """With others or alone: flights that fail cost nobody an answer."""
+        if flight_key and self._settings.single_flight == "cloud":
+            place = call.report.location.continent or "anywhere"
+            try:
+                response, call.report.collapsed = await self._flights.post(
+                    f"{place}:{flight_key}", region, _CHAT_PATH, body, call.forwarded
+                )
+            except StoreError as exc:
+                self._log.event("flight_failed", request_id=call.report.request_id, reason=exc.message)
+            else:
+                return response
+        return await self._cloud.post(region, _CHAT_PATH, body, call.forwarded)
 
     def _note_answer(
         self,
@@ -377,7 +395,11 @@ class Answering:
         report.served_by = "edge-model" if at.region is None else "cloud"
         self._name_model(report, at.model.id)
         report.usage_estimated = estimated
-        report.cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        if report.collapsed:
+            report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
+        else:
+            report.cost_usd = cost_usd
 
     def _name_model(self, report: Report, model_id: str) -> None:
         model = self._settings.catalog.find(model_id)

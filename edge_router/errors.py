@@ -5,7 +5,8 @@ GatewayError                 carries status, type, param and code
 │   ├── NotAuthenticated     no key, or not a valid one                      -> 401
 │   ├── NotFound             no such path or model                           -> 404
 │   ├── MethodNotAllowed     the path exists, the method does not            -> 405
-│   └── BodyTooLarge         more bytes than we read                         -> 413
+│   ├── BodyTooLarge         more bytes than we read                         -> 413
+│   └── RateLimited          the tenant asks too often                       -> 429
 ├── UpstreamError            a model or a region failed                      -> 502
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
 │   ├── UpstreamBusy         out of capacity or rate limited                 -> 429 or 503
@@ -87,6 +88,14 @@ class BodyTooLarge(RequestRejected):
 
     status = 413
     code = "body_too_large"
+
+
+class RateLimited(RequestRejected):
+    """The tenant asks too often."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
 
 
 class UpstreamError(GatewayError):

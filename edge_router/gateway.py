@@ -1,7 +1,8 @@
 """The HTTP surface: paths and methods, authentication, and every outcome as a reply with a report."""
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -10,12 +11,15 @@ from . import __version__, completions
 from .answering import Answer, Answering, ChatCall, StreamedAnswer
 from .auth import OPEN_TENANT, PresentedKey, read_key, tenant_of
 from .catalog import Model
-from .errors import GatewayError, MethodNotAllowed, NotFound, StoreError
+from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, StoreError
 from .location import Location
-from .ports import Background, Clock, Log, Store
+from .ports import Background, Clock, Log, RateLimiter, Store, Telemetry
 from .report import Report, with_report
 from .requests import parse_chat, parse_json_object, parse_prompt, with_header_controls
 from .settings import Settings
+
+PROBE_TIMEOUT_S = 2.0
+RATE_PERIOD_S = 60  # of the binding in wrangler.toml
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _MODELS_PREFIX = "/v1/models/"
@@ -50,6 +54,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+Probe = Callable[[], Awaitable[bool]]
 Handler = Callable[[Request, Background, Report, float], Awaitable[Reply]]
 
 
@@ -62,18 +67,26 @@ class Gateway:
         answering: Answering,
         *,
         keys: Store,
+        rate_limiter: RateLimiter,
+        telemetry: Telemetry,
+        probes: Mapping[str, Probe],
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
     ) -> None:
+        """probes: what `/ready` asks, by name."""
         self._settings = settings
         self._answering = answering
         self._keys = keys
+        self._rate_limiter = rate_limiter
+        self._telemetry = telemetry
+        self._probes = probes
         self._clock = clock
         self._log = log
         self._new_id = new_id
         self._routes: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self._health},
+            "/ready": {"GET": self._ready},
             "/": {"POST": self._prompt},
             "/v1/chat/completions": {"POST": self._chat},
             "/v1/route": {"POST": self._explain},
@@ -85,18 +98,42 @@ class Gateway:
         started_ms = self._clock.elapsed_ms()
         report = Report(self._request_id(request), request.location, auth_open=self._settings.auth == "open")
         try:
-            handler = self._handler(request)
-            return await handler(request, background, report, started_ms)
+            reply = await self._handler(request)(request, background, report, started_ms)
         except GatewayError as exc:
-            error = exc
+            reply = self._refuse(exc, report, started_ms)
         except Exception as exc:  # the request boundary: a bug must still be an answer
-            self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__, traceback=_traceback(exc))
-            error = GatewayError(
-                "The gateway failed. The request id finds the details in its log.", code="internal_error"
-            )
+            trace = _traceback(exc)
+            self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__, traceback=trace)
+            message = "The gateway failed. The request id finds the details in its log."
+            reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
+        if isinstance(reply.body, str):
+            self._record(report, reply.status)
+            return reply
+        return Reply(reply.status, self._recorded(reply.body, report), reply.headers)
+
+    async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:
+        """Name of each probe -> whether it answered well within PROBE_TIMEOUT_S."""
+        names = list(self._probes if names is None else names)
+        results = await asyncio.gather(*(self._ask(self._probes[name]) for name in names))
+        return dict(zip(names, results, strict=True))
+
+    def _refuse(self, error: GatewayError, report: Report, started_ms: float) -> Reply:
         report.timings_ms["total"] = self._clock.elapsed_ms() - started_ms
         self._log.event("refused", request_id=report.request_id, status=error.status, reason=error.code)
         return _error_reply(error, report)
+
+    def _record(self, report: Report, status: int) -> None:
+        if report.tenant is not None:
+            self._telemetry.record(report, tenant=report.tenant, status=status)
+
+    async def _recorded(self, events: AsyncGenerator[str], report: Report) -> AsyncGenerator[str]:
+        """The same events; the record is written when they are over, because only then it is complete."""
+        try:
+            async for text in events:
+                yield text
+        finally:
+            await events.aclose()
+            self._record(report, 200)
 
     def _handler(self, request: Request) -> Handler:
         methods = self._routes.get(request.path)
@@ -113,6 +150,20 @@ class Gateway:
     async def _health(self, request: Request, background: Background, report: Report, started_ms: float) -> Reply:
         facts = {"status": "ok", "service": "nearside", "version": __version__, "colo": report.location.colo}
         return _json_reply(completions.dump(facts), report)
+
+    async def _ready(self, request: Request, background: Background, report: Report, started_ms: float) -> Reply:
+        """200 when everything that answers need is there, else 503; either way what is and what is not."""
+        checks = await self.health_of()
+        status = 200 if all(checks.values()) else 503
+        facts = {"status": "ready" if status == 200 else "not ready", "checks": checks}
+        return Reply(status, completions.dump(facts), {**report.headers(), "content-type": _JSON})
+
+    async def _ask(self, probe: Probe) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                return await probe()
+        except (GatewayError, TimeoutError):
+            return False
 
     async def _chat(self, request: Request, background: Background, report: Report, started_ms: float) -> Reply:
         answer = await self._answering.answer(await self._read_chat(request, background, report, started_ms))
@@ -201,14 +252,26 @@ class Gateway:
         )
 
     async def _authenticate(self, request: Request, report: Report) -> str:
-        """The tenant; raises NotAuthenticated."""
-        if self._settings.auth == "open":
-            return OPEN_TENANT
-        key = read_key(request.header("authorization"))
+        """The tenant, who may ask now; raises NotAuthenticated or RateLimited."""
         started_ms = self._clock.elapsed_ms()
-        record = await self._key_record(key)
-        report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
-        return tenant_of(record, key)
+        if self._settings.auth == "open":
+            tenant = OPEN_TENANT
+        else:
+            key = read_key(request.header("authorization"))
+            tenant = tenant_of(await self._key_record(key), key)
+            report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
+        report.tenant = tenant
+        if self._settings.rate_limit == "on" and not await self._may_ask(tenant, report):
+            raise RateLimited("Too many requests: slow down and try again.", retry_after_s=RATE_PERIOD_S)
+        return tenant
+
+    async def _may_ask(self, tenant: str, report: Report) -> bool:
+        """A limiter that fails lets everyone through: it is no accounting."""
+        try:
+            return await self._rate_limiter.allows(tenant)
+        except StoreError as exc:
+            self._log.event("rate_limiter_failed", request_id=report.request_id, reason=exc.message)
+            return True
 
     async def _key_record(self, key: PresentedKey) -> str | None:
         """A key store that fails lets nobody in, and says that it is us."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any, Protocol
 
+from .report import Report
 from .settings import Region
 
 
@@ -63,6 +64,34 @@ class CloudRegions(Protocol):
     async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> UpstreamResponse:
         """Any status. Raises CloudUnavailable when the region can't be reached."""
         ...
+
+
+class Flights(Protocol):
+    """Single flight: one cloud call per key at a time, whose answer all who ask meanwhile share."""
+
+    async def post(
+        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
+    ) -> tuple[UpstreamResponse, bool]:
+        """The answer, any status, and whether it is another caller's.
+
+        Raises StoreError when the flights themselves fail: the caller then goes alone. Raises CloudUnavailable
+        when the region can't be reached.
+        """
+        ...
+
+
+class RateLimiter(Protocol):
+    """Requests of a tenant per minute, counted at each location of its own."""
+
+    async def allows(self, tenant: str) -> bool:
+        """Counts one request. Raises StoreError when it can't."""
+        ...
+
+
+class Telemetry(Protocol):
+    """One record a request, written after the answer, without any prompt text. Never raises."""
+
+    def record(self, report: Report, *, tenant: str, status: int) -> None: ...
 
 
 class Background(Protocol):

@@ -18,6 +18,7 @@ CacheOutcome = Literal["hit", "miss", "stale", "bypass"]
 class Report:
     """Filled in while one request is handled. Scope: request.
 
+    tenant: who asks, once known; for telemetry, never shown.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
     only moves at I/O, so a part that only computes reads 0.
     """
@@ -35,12 +36,14 @@ class Report:
     cache_ttl_s: float | None = None
     cache_age_s: float | None = None
     cache_stored: bool = False
+    collapsed: bool = False
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     usage_estimated: bool = False
     fallbacks: list[str] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
     auth_open: bool = False
+    tenant: str | None = None
 
     def headers(self) -> dict[str, str]:
         """Everything known now, as response headers; values are ASCII and never echo prompt text."""
@@ -94,7 +97,12 @@ class Report:
     def _cache_body(self) -> dict[str, Any] | None:
         if self.cache is None:
             return None
-        facts = {"status": self.cache, "ttl_s": _whole(self.cache_ttl_s), "age_s": _whole(self.cache_age_s)}
+        facts = {
+            "status": self.cache,
+            "ttl_s": _whole(self.cache_ttl_s),
+            "age_s": _whole(self.cache_age_s),
+            "collapsed": self.collapsed or None,
+        }
         return {name: value for name, value in facts.items() if value is not None}
 
     def _cache_status(self) -> str | None:
@@ -102,7 +110,8 @@ class Report:
             return None
         if self.cache == "hit":
             return f"nearside; hit; ttl={_whole(self.cache_ttl_s)}"
-        return f"nearside; fwd={self.cache}" + ("; stored" if self.cache_stored else "")
+        flags = [flag for flag, is_set in (("stored", self.cache_stored), ("collapsed", self.collapsed)) if is_set]
+        return "; ".join([f"nearside; fwd={self.cache}", *flags])
 
 
 def with_report(json_object: str, report_json: str) -> str:

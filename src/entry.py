@@ -1,36 +1,60 @@
 """The Worker: composes the gateway once per isolate and hands it every request."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from workers import WorkerEntrypoint, import_from_javascript
 
+from adapters.analytics import AnalyticsEngine
 from adapters.cloud import FetchCloudRegions
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
+from adapters.rate_limit import BindingRateLimiter
 from adapters.runtime import ConsoleLog, WaitUntil, WorkerClock, new_id
+from adapters.vectors import is_reachable
 from adapters.workers_ai import WorkersAI
 from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
 from edge_router.complexity import KeywordRules
 from edge_router.gateway import Gateway
 from edge_router.settings import VARIABLES, read_settings
+from single_flight import DurableFlights, SingleFlight
+
+__all__ = ["Default", "SingleFlight"]
 
 
 def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
-    clock, log = WorkerClock(), ConsoleLog()
+    clock, log, cloud, cache = WorkerClock(), ConsoleLog(), FetchCloudRegions(), WorkersKV(env.CACHE)
     answering = Answering(
         settings,
         scorer=KeywordRules(),
-        store=WorkersKV(env.CACHE),
+        store=cache,
         edge=WorkersAI(env.AI),
-        cloud=FetchCloudRegions(),
+        cloud=cloud,
+        flights=DurableFlights(env.FLIGHTS),
         clock=clock,
         log=log,
         new_id=new_id,
     )
-    return Gateway(settings, answering, keys=WorkersKV(env.KEYS), clock=clock, log=log, new_id=new_id)
+    probes: dict[str, Callable[[], Awaitable[bool]]] = {
+        f"cloud:{region.id}": partial(cloud.is_healthy, region) for region in settings.regions
+    }
+    probes["cache"] = cache.is_reachable
+    probes["vectors"] = partial(is_reachable, env.VECTORS)
+    return Gateway(
+        settings,
+        answering,
+        keys=WorkersKV(env.KEYS),
+        rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
+        telemetry=AnalyticsEngine(env.ANALYTICS),
+        probes=probes,
+        clock=clock,
+        log=log,
+        new_id=new_id,
+    )
 
 
 def _variables(env: Any) -> dict[str, Any]:
@@ -44,17 +68,26 @@ def _variables(env: Any) -> dict[str, Any]:
 
 
 class Isolate:
-    """What lives as long as the isolate. Built at the first request, because bindings need one."""
+    """What lives as long as the isolate. Built at the first event, because bindings need one."""
 
-    gateway: Gateway | None = None
+    _gateway: Gateway | None = None
+
+    @classmethod
+    def gateway(cls) -> Gateway:
+        if cls._gateway is None:
+            cls._gateway = compose(import_from_javascript("cloudflare:workers").env)
+        return cls._gateway
 
 
-class Default(WorkerEntrypoint):
-    """The HTTP entry point."""
+class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
+    """HTTP requests and the cron."""
 
     async def fetch(self, request: Any) -> Any:
-        if Isolate.gateway is None:
-            Isolate.gateway = compose(import_from_javascript("cloudflare:workers").env)
         background = WaitUntil(self.ctx)
-        reply = await Isolate.gateway.handle(WorkerRequest(request.js_object), background)
+        reply = await Isolate.gateway().handle(WorkerRequest(request.js_object), background)
         return to_response(reply, background)
+
+    async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
+        """Every five minutes: notes which cloud regions answer."""
+        health = await Isolate.gateway().health_of()
+        ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})

@@ -2,7 +2,7 @@
 //
 // WorkersAI and Vectorize can't run here: they are forwarded to the emulator (scripts/local/emulator.py). KV is
 // miniflare's real one, behind an entry point that asks the control port for faults before each operation.
-import { WorkerEntrypoint } from "cloudflare:workers";
+import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 
 const post = (url, body) =>
   fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
@@ -74,33 +74,46 @@ export class Vectorize extends WorkerEntrypoint {
 
 const GARBAGE = "\u0000\u0001 not what was stored {";
 
+// Asks the control port what is to go wrong with this operation; throws or waits accordingly.
+const intercept = async (env, target, op) => {
+  const response = await post(`${env.CONTROL_URL}/intercept`, { target, op });
+  const { fault, delay_ms: delayMs } = await response.json();
+  if (delayMs > 0) await scheduler.wait(delayMs);
+  if (fault === "timeout") await scheduler.wait(600_000);
+  if (fault && fault !== "malformed" && fault !== "slow") {
+    throw new Error(`${target} ${op} failed: 500 Internal Server Error (emulated ${fault})`);
+  }
+  return fault;
+};
+
 // `props.namespace` names the real namespace bound to this Worker.
 export class FaultyKV extends WorkerEntrypoint {
-  async #before(op) {
-    const response = await post(`${this.env.CONTROL_URL}/intercept`, { target: "kv", op });
-    const { fault, delay_ms: delayMs } = await response.json();
-    if (delayMs > 0) await scheduler.wait(delayMs);
-    if (fault === "timeout") await scheduler.wait(600_000);
-    if (fault && fault !== "malformed" && fault !== "slow") throw new Error(`KV ${op} failed: 500 Internal Server Error (emulated ${fault})`);
-    return fault;
-  }
   get #namespace() {
     return this.env[this.ctx.props.namespace];
   }
   async get(key, options) {
-    const fault = await this.#before("get");
+    const fault = await intercept(this.env, "kv", "get");
     return fault === "malformed" ? GARBAGE : this.#namespace.get(key, options);
   }
   async put(key, value, options) {
-    await this.#before("put");
+    await intercept(this.env, "kv", "put");
     return this.#namespace.put(key, value, options);
   }
   async delete(key) {
-    await this.#before("delete");
+    await intercept(this.env, "kv", "delete");
     return this.#namespace.delete(key);
   }
   async list(options) {
-    await this.#before("list");
+    await intercept(this.env, "kv", "list");
     return this.#namespace.list(options);
+  }
+}
+
+// Stands before the Worker's own Durable Object of the same name and passes everything on to it.
+export class FaultyFlight extends DurableObject {
+  async fetch(request) {
+    const fault = await intercept(this.env, "do", "fetch");
+    if (fault === "malformed") return new Response(GARBAGE);
+    return this.env.REAL_FLIGHTS.getByName(this.ctx.id.name).fetch(request);
   }
 }

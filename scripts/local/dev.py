@@ -32,7 +32,7 @@ def main() -> int:
     try:
         control_port = arguments.port + 1 if arguments.port else 0
         auth = "open" if arguments.no_auth else "keys"
-        with running_stack(port=arguments.port, control_port=control_port, auth=auth) as (stack, address):
+        with running_stack(port=arguments.port, control_port=control_port, auth=auth, reload=True) as (stack, address):
             print(_welcome(address), flush=True)
             while not stopped.wait(1.0):
                 ended = stack.ended_part()

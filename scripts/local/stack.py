@@ -73,10 +73,12 @@ class _Part:
 
     def first_line(self, deadline_s: float) -> dict[str, Any]:
         """The JSON line that tells that the part answers; raises StackError."""
-        try:
-            line = self._lines.get(timeout=max(0.0, deadline_s - time.monotonic()))
-        except queue.Empty:
-            raise self.failed("said nothing") from None
+        line: str | None = ""
+        while line is not None and not line.startswith("{"):  # wrangler may have something to say first
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline_s - time.monotonic()))
+            except queue.Empty:
+                raise self.failed("said nothing") from None
         if line is None:
             raise self.failed(f"ended with exit code {self.process.wait()}")
         parsed: dict[str, Any] = json.loads(line)
@@ -118,8 +120,13 @@ class Stack:
         self._logs = logs
         self._parts: dict[str, _Part] = {}
 
-    def start(self, *, port: int, control_port: int, auth: str, variables: Mapping[str, Any] | None = None) -> Address:
-        """port, control_port: 0 picks a free one. auth: `keys` or `open`. variables: overrides of the Worker's."""
+    def start(
+        self, *, port: int, control_port: int, auth: str, variables: Mapping[str, Any] | None, reload: bool
+    ) -> Address:
+        """port, control_port: 0 picks a free one. auth: `keys` or `open`. variables: overrides of the Worker's.
+
+        reload: whether a change of the Worker's code restarts it.
+        """
         deadline_s = time.monotonic() + START_TIMEOUT_S
         for wanted in (port, control_port):
             _check_free(wanted)
@@ -138,6 +145,7 @@ class Stack:
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
             keys=stored,
+            reload=reload,
         )
         url = self._start_worker(spec, deadline_s)
         for region_id, region_port in region_ports.items():
@@ -222,13 +230,19 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(
-    *, port: int = 0, control_port: int = 0, auth: str = "open", variables: Mapping[str, Any] | None = None
+    *,
+    port: int = 0,
+    control_port: int = 0,
+    auth: str = "open",
+    variables: Mapping[str, Any] | None = None,
+    reload: bool = False,
 ) -> Iterator[tuple[Stack, Address]]:
     """The stack, answering; stopped with every process it started when the block is left."""
     logs = Path(tempfile.mkdtemp(prefix="nearside-"))
     stack = Stack(logs)
     try:
-        yield stack, stack.start(port=port, control_port=control_port, auth=auth, variables=variables)
+        address = stack.start(port=port, control_port=control_port, auth=auth, variables=variables, reload=reload)
+        yield stack, address
     finally:
         stack.stop()
         shutil.rmtree(logs, ignore_errors=True)

@@ -46,17 +46,27 @@ def local_worker(variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     for name in namespaces:
         props = {"namespace": name}
         services.append({"binding": name, "service": FRONT, "entrypoint": "FaultyKV", "props": props})
+    # The class stays in the Worker; what it is reached by is a Durable Object that puts faults before it.
+    faulty = {"name": "FLIGHTS", "class_name": "FaultyFlight", "script_name": FRONT}
+    config["durable_objects"] = {"bindings": [faulty]}
     config["vars"] = {**config.get("vars", {}), **variables}
     return config, namespaces
 
 
 def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker_name: str) -> dict[str, Any]:
-    """wrangler configuration of the front, which owns the real KV namespaces."""
+    """wrangler configuration of the front, which owns the real KV namespaces and reaches the Durable Objects."""
     return {
         "name": FRONT,
         "main": "scripts/local/bindings.js",
         "compatibility_date": "2026-11-16",
         "kv_namespaces": [{"binding": name} for name in namespaces],
+        "durable_objects": {
+            "bindings": [
+                {"name": "FAULTY_FLIGHTS", "class_name": "FaultyFlight"},
+                {"name": "REAL_FLIGHTS", "class_name": "SingleFlight", "script_name": worker_name},
+            ]
+        },
+        "migrations": [{"tag": "v1", "new_sqlite_classes": ["FaultyFlight"]}],
         "services": [{"binding": "NEARSIDE", "service": worker_name}],
         "vars": {"AI_URL": ai_url, "CONTROL_URL": control_url, "DEFAULT_CF": json.dumps(DEFAULT_CF)},
     }
@@ -65,20 +75,29 @@ def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker
 def local_variables(regions: list[dict[str, Any]], *, auth: str) -> dict[str, Any]:
     """Variables that differ from production's."""
     catalog = [asdict(model) for model in (*DEFAULT_MODELS, SIMULATED_FAULTS)]
-    return {"AUTH": auth, "CLOUD_REGIONS": regions, "CATALOG": catalog}
+    return {"AUTH": auth, "RATE_LIMIT": "off", "CLOUD_REGIONS": regions, "CATALOG": catalog}
 
 
 def harness_spec(
-    *, port: int, variables: Mapping[str, Any], ai_url: str, control_url: str, keys: Mapping[str, str]
+    *,
+    port: int,
+    variables: Mapping[str, Any],
+    ai_url: str,
+    control_url: str,
+    keys: Mapping[str, str],
+    reload: bool,
 ) -> dict[str, Any]:
-    """The file that scripts/local/harness.mjs reads. keys: entries of the KV namespace KEYS."""
+    """The file that scripts/local/harness.mjs reads. keys: entries of the KV namespace KEYS.
+
+    reload: whether a change of the Worker's code restarts it.
+    """
     worker, namespaces = local_worker(variables)
     front = front_worker(namespaces, ai_url=ai_url, control_url=control_url, worker_name=worker["name"])
     return {
         "root": str(ROOT),
         "port": port,
         "workers": [{"config": front}, {"config": worker}],
-        "watch": [str(ROOT / "src"), str(ROOT / "edge_router")],
+        "watch": [str(ROOT / "src"), str(ROOT / "edge_router")] if reload else [],
         "seed": {"worker": FRONT, "entries": {"KEYS": dict(keys)}},
     }
 

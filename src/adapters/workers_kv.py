@@ -27,6 +27,14 @@ class WorkersKV:
             raise StoreError(f"KV get failed for {key[:12]}: {type(exc).__name__}") from exc
         return value if isinstance(value, str) else None
 
+    async def is_reachable(self) -> bool:
+        """Whether a look-up works; what it finds does not matter."""
+        try:
+            await self.get("probe")
+        except StoreError:
+            return False
+        return True
+
     async def put(self, key: str, value: str, *, ttl_s: int) -> None:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):

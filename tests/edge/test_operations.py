@@ -1,0 +1,38 @@
+"""What operators look at, and the limits that production turns on."""
+
+import httpx
+import pytest
+
+from scripts.local.stack import running_stack
+from tests.edge.control import Control
+
+pytestmark = pytest.mark.workerd
+
+
+def test_ready_names_what_is_missing(edge: httpx.Client, control: Control) -> None:
+    """200 while all parts answer; 503 that names the one that does not."""
+    well = edge.get("/ready")
+    control.fault("cloud:weur", "refuse")
+
+    ill = edge.get("/ready")
+
+    assert well.status_code == 200
+    assert ill.status_code == 503
+    assert ill.json()["checks"] == {"cloud:wnam": True, "cloud:weur": False, "cache": True, "vectors": True}
+
+
+def test_tenant_that_asks_too_often_is_told_to_wait() -> None:
+    """The rate limiting binding counts per tenant: 429 with Retry-After once its limit is reached."""
+    with (
+        running_stack(auth="keys", variables={"RATE_LIMIT": "on"}) as (_, address),
+        httpx.Client(base_url=address.url, headers={"authorization": f"Bearer {address.key}"}) as client,
+    ):
+        responses = [client.get("/v1/models") for _ in range(601)]
+        window_turned = responses[-1].status_code == 200
+        if window_turned:  # windows are minutes of the wall clock: ours may have begun in an old one
+            responses = [client.get("/v1/models") for _ in range(601)]
+
+    assert responses[0].status_code == 200
+    assert responses[-1].status_code == 429
+    assert responses[-1].json()["error"]["code"] == "rate_limit_exceeded"
+    assert int(responses[-1].headers["retry-after"]) > 0
