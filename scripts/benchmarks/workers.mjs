@@ -1,7 +1,7 @@
 // Starts Workers, each in a workerd of its own, on sockets that lead straight to them: no proxy before the Worker.
 //
-// Reads a JSON object from the first argument: {compatibilityDate, servers: [{name, compatibilityFlags, modulesRoot,
-// modules: [{type, path, file}], bindings, kvNamespaces, services: {BINDING: file}, seed: {BINDING: {key: value}}}]}.
+// Reads a JSON object from the first argument: {compatibilityDate, servers: [{name, modulesRoot, modules:
+// [{type, path, file}], options: Miniflare's, services: {BINDING: file}, seed: {KV_BINDING: {key: value}}}]}.
 // Prints one JSON line {"servers": [{name, url, pid}]}; stops on SIGTERM, SIGINT or when its standard input ends.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -22,11 +22,9 @@ const children = async () =>
 const workerOf = async (server) => ({
   name: server.name,
   compatibilityDate: spec.compatibilityDate,
-  compatibilityFlags: server.compatibilityFlags,
+  ...server.options,
   modulesRoot: server.modulesRoot,
   modules: await Promise.all(server.modules.map(readModule(server.modulesRoot))),
-  bindings: server.bindings,
-  kvNamespaces: server.kvNamespaces,
   serviceBindings: Object.fromEntries(Object.keys(server.services).map((binding) => [binding, binding.toLowerCase()])),
   unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
 });
