@@ -1,6 +1,7 @@
 """From a chat request to its answer: cache, models, cloud, and everything that may fail on the way."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from edge_router.catalog import DEFAULT_MODELS, Model
 from edge_router.errors import CloudUnavailable, UpstreamError
 from edge_router.gateway import Reply
 from edge_router.ports import Store
+from edge_router.settings import Region
 from tests.edge_router.harness import (
     CLOUD_FAST,
     COMPLEX_PROMPT,
@@ -129,9 +131,18 @@ async def test_cloud_answer_with_usage() -> None:
     assert reply.body.startswith(text[:-1])
 
 
-async def test_answer_without_usage() -> None:
+@pytest.mark.parametrize(
+    "usage",
+    [
+        pytest.param(None, id="absent"),
+        pytest.param({"prompt_tokens": 1}, id="half"),
+        pytest.param({"prompt_tokens": -1, "completion_tokens": 5}, id="negative"),
+        pytest.param({"prompt_tokens": True, "completion_tokens": "5"}, id="no numbers"),
+    ],
+)
+async def test_answer_without_usage(usage: object) -> None:
     """The counts are estimated, and marked as such."""
-    reply = await cloud_says(completion("Paris.", usage=None)).ask(TO_CLOUD)
+    reply = await cloud_says(completion("Paris.", usage=usage)).ask(TO_CLOUD)
     body = read_json(reply)
 
     assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
@@ -384,6 +395,22 @@ async def test_edge_model_that_fails() -> None:
     assert world.log.names() == ["attempt_failed"]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_edge_model_that_answers_with_an_error(stream: bool) -> None:
+    """The next one answers, whatever the error was: another model may know better."""
+    world = World()
+    answer = world.edge.handler
+    world.edge.handler = lambda call: (
+        FakeUpstreamResponse.plain("5007: No such model", status=400)
+        if call.model_id == EDGE_SMALL.id
+        else answer(call)
+    )
+    reply = await world.ask(chat_body(stream=stream))
+
+    assert reply.status == 200
+    assert reply.headers["nearside-model"] == "edge-large-1"
+
+
 @pytest.mark.parametrize("body", [chat_body(), STREAM], ids=["plain", "stream"])
 @pytest.mark.parametrize(
     "models",
@@ -581,6 +608,14 @@ async def test_stream() -> None:
     assert "cost_usd" not in chunks[0]["nearside"]
     assert chunks[-1]["nearside"]["cost_usd"] == 0.00002
     assert not any(each.get("usage") for each in chunks)
+
+
+async def test_stream_that_is_not_to_be_kept() -> None:
+    """Nothing is left to do after it."""
+    world = World()
+    await read_stream(await world.ask({**STREAM, "use_cache": False}))
+
+    assert len(world.background) == 0
 
 
 @pytest.mark.parametrize("prompt", [SIMPLE_PROMPT, COMPLEX_PROMPT], ids=["edge", "cloud"])
@@ -781,3 +816,25 @@ async def test_question_that_flies_alone(fields: dict[str, Any]) -> None:
     await world.ask({**TO_CLOUD, **fields})
 
     assert world.flights.keys == []
+
+
+class FlightsThatLandBadly(FakeFlights):
+    """The first call shares a failed answer; then the flights are down."""
+
+    async def post(
+        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
+    ) -> tuple[FakeUpstreamResponse, bool]:
+        self.is_down = bool(self.keys)
+        self.landed = FakeUpstreamResponse.plain({}, status=500)
+        return await FakeFlights.post(self, key, region, path, body, headers)
+
+
+async def test_caller_who_goes_alone_after_a_shared_failure() -> None:
+    """Pays for the answer and stores it: it is nobody else's."""
+    world = World(single_flight="cloud")
+    world.flights = FlightsThatLandBadly(world.cloud)
+    reply = await world.ask(TO_CLOUD)
+
+    assert text_of(reply) == "Paris, says cloud-fast-1@iad."
+    assert reply.headers["cache-status"] == "nearside; fwd=miss; stored"
+    assert reply.headers["nearside-cost-usd"] == "0.0002"
