@@ -121,10 +121,18 @@ class Stack:
         self._parts: dict[str, _Part] = {}
 
     def start(
-        self, *, port: int, control_port: int, auth: str, variables: Mapping[str, Any] | None, reload: bool
+        self,
+        *,
+        port: int,
+        control_port: int,
+        auth: str,
+        variables: Mapping[str, Any],
+        config: Mapping[str, Any],
+        reload: bool,
     ) -> Address:
-        """port, control_port: 0 picks a free one. auth: `keys` or `open`. variables: overrides of the Worker's.
+        """port, control_port: 0 picks a free one. auth: `keys` or `open`.
 
+        variables: overrides of the Worker's. config: sections of wrangler.toml to replace.
         reload: whether a change of the Worker's code restarts it.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -141,10 +149,11 @@ class Stack:
         control_url = f"http://127.0.0.1:{emulated['control']}"
         spec = harness_spec(
             port=port,
-            variables={**local_variables(regions, auth=auth), **(variables or {})},
+            variables={**local_variables(regions, auth=auth), **variables},
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
             keys=stored,
+            config=config,
             reload=reload,
         )
         url = self._start_worker(spec, deadline_s)
@@ -235,13 +244,21 @@ def running_stack(
     control_port: int = 0,
     auth: str = "open",
     variables: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
     reload: bool = False,
 ) -> Iterator[tuple[Stack, Address]]:
     """The stack, answering; stopped with every process it started when the block is left."""
     logs = Path(tempfile.mkdtemp(prefix="nearside-"))
     stack = Stack(logs)
     try:
-        address = stack.start(port=port, control_port=control_port, auth=auth, variables=variables, reload=reload)
+        address = stack.start(
+            port=port,
+            control_port=control_port,
+            auth=auth,
+            variables=variables or {},
+            config=config or {},
+            reload=reload,
+        )
         yield stack, address
     finally:
         stack.stop()

@@ -34,9 +34,9 @@ DEFAULT_CF = {
 _STAND_INS = {"ai": "WorkersAI", "vectorize": "Vectorize"}
 
 
-def local_worker(variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(wrangler configuration of the Worker, names of its KV namespaces)."""
-    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+def local_worker(variables: Mapping[str, Any], overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(wrangler configuration of the Worker, names of its KV namespaces). overrides: of whole sections."""
+    config = {**tomllib.loads((ROOT / "wrangler.toml").read_text()), **overrides}
     config["compatibility_flags"] = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
     services = config.setdefault("services", [])
     for section, entrypoint in _STAND_INS.items():
@@ -85,13 +85,15 @@ def harness_spec(
     ai_url: str,
     control_url: str,
     keys: Mapping[str, str],
+    config: Mapping[str, Any],
     reload: bool,
 ) -> dict[str, Any]:
-    """The file that scripts/local/harness.mjs reads. keys: entries of the KV namespace KEYS.
+    """The file that scripts/local/harness.mjs reads.
 
+    keys: entries of the KV namespace KEYS. config: sections of wrangler.toml to replace.
     reload: whether a change of the Worker's code restarts it.
     """
-    worker, namespaces = local_worker(variables)
+    worker, namespaces = local_worker(variables, config)
     front = front_worker(namespaces, ai_url=ai_url, control_url=control_url, worker_name=worker["name"])
     return {
         "root": str(ROOT),

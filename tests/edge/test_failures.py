@@ -87,6 +87,7 @@ def test_stream_cut_half_way_ends_with_one_error(edge: httpx.Client, control: Co
     assert errors == [chunks[-1]]
     assert errors[0]["choices"][0]["finish_reason"] == "error"
     assert errors[0]["error"]["code"]
+    control.clear()
     again = edge.post("/v1/chat/completions", json=body)
     assert again.headers["nearside-served-by"] != "exact-cache"
 
