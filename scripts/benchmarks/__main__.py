@@ -78,7 +78,8 @@ def _page(command: str, settings: dict[str, int], facts: dict[str, Any], table: 
 {settings["connections"]} connections, {settings["repeats"]} rounds, {settings["seconds"]} s a case, the cases in turn.
 Each cell: the median of the rounds (least–most). The floor is the first row, compared round by round. CPU is that of
 the workerd process alone, which also does the work of Workers KV here (miniflare's, on SQLite); in production that
-work is elsewhere. The rate limiter is off, because miniflare's costs more than all the rest. Raw samples: [workerd.json](workerd.json).
+work is elsewhere. The rate limiter is off, because miniflare's costs more than all the rest.
+Raw samples: [workerd.json](workerd.json).
 
 {table}
 """

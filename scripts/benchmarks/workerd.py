@@ -137,8 +137,10 @@ def _running_servers() -> Iterator[dict[str, Server]]:
             yield _started(process, log)
         finally:
             # The end of its input stops it, also when this program is killed. It ends its workerds first.
-            with contextlib.suppress(BrokenPipeError):
+            try:
                 process.communicate(timeout=STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _started(process: subprocess.Popen[str], log: Path) -> dict[str, Server]:
