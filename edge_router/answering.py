@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from math import isfinite
 from typing import Any, TypeVar
 
 from . import completions, exact_cache, workers_ai
@@ -28,12 +28,13 @@ from .requests import ChatRequest, Controls
 from .routing import Needs, Route, choose_route
 from .settings import Region, Settings
 from .sse import DONE_EVENT, encode_event
+from .streaming import LiveChunks, OpenStream, StreamLimits
 from .tokens import estimate_tokens
 
 ENDPOINT = "chat"
-_CHAT_PATH = "/v1/chat/completions"
 MAX_EDGE_ATTEMPTS = 2  # two models that fail at one place are the place's fault: go to the cloud
 MAX_CLOUD_ATTEMPTS = 4
+_CHAT_PATH = "/v1/chat/completions"
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
 
 _T = TypeVar("_T")
@@ -66,9 +67,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
-    """An answer whose first content is here; `events` is server-sent events from the first chunk to `[DONE]`."""
+    """A streamed answer: live batches, or all chunks at once when it is replayed. `[DONE]` is not among them."""
 
-    events: AsyncGenerator[str] | str
+    chunks: LiveChunks | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,6 @@ class _Attempt:
     @property
     def label(self) -> str:
         return self.model.id if self.region is None else f"{self.model.id}@{self.region.id}"
-
-
-@dataclass(slots=True)
-class _OpenStream:
-    """A stream that has shown its first content. `pending`: chunks that were read but not sent yet."""
-
-    attempt: _Attempt
-    response: UpstreamResponse
-    chunks: AsyncIterator[bytes]
-    relay: StreamRelay
-    pending: list[str]
 
 
 class Answering:
@@ -119,6 +109,12 @@ class Answering:
         self._clock = clock
         self._log = log
         self._new_id = new_id
+        self._limits = StreamLimits(
+            heartbeat_s=settings.heartbeat_s,
+            idle_s=settings.stream_idle_s,
+            min_tokens_per_s=settings.min_tokens_per_s,
+            grace_s=settings.slow_grace_s,
+        )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
         """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
@@ -135,7 +131,11 @@ class Answering:
         if key and directives.look_up:
             entry = await self._look_up(call, key)
             if entry is not None and entry.is_fresh(self._clock.now_s(), directives):
-                return self._replay(call, entry)
+                replayed = self._replay(call, entry)
+                if replayed is not None:
+                    return replayed
+            elif entry is not None:
+                call.report.cache = "stale"
 
         route = self.route(call)
         store_key = key if directives.store else None
@@ -153,6 +153,7 @@ class Answering:
             tools=request.uses_tools,
             images=request.has_images,
             json=response_format is not None and response_format.type != "text",
+            parameter=next((name for name in workers_ai.NOT_NATIVE if _is_given(call.body, name)), None),
         )
         score = self._scorer.score(request.last_user_text)
         route = choose_route(needs, score, self._settings.catalog, self._settings.thresholds)
@@ -172,7 +173,17 @@ class Answering:
         call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
         return exact_cache.decode_entry(text) if text else None
 
-    def _replay(self, call: ChatCall, entry: Entry) -> Answer | StreamedAnswer:
+    def _replay(self, call: ChatCall, entry: Entry) -> Answer | StreamedAnswer | None:
+        """None when the stored body is damaged: then it is a miss."""
+        chunks: list[str] = []
+        if call.request.stream:
+            try:
+                body = completions.parse_completion(entry.body)
+                chunks = list(completions.replay(body, include_usage=call.request.include_usage))
+            except (UpstreamError, KeyError) as exc:
+                self._log.event("store_failed", request_id=call.report.request_id, reason=type(exc).__name__)
+                return None
+
         report, now_s = call.report, self._clock.now_s()
         report.cache = "hit"
         report.cache_age_s = entry.age_s(now_s)
@@ -185,18 +196,19 @@ class Answering:
         self._stop_clock(call)
         if not call.request.stream:
             return Answer(entry.body)
-        body = completions.parse_completion(entry.body)
-        chunks = list(completions.replay(body, include_usage=call.request.include_usage))
         facts = report.body_json()
         chunks[0] = with_report(chunks[0], facts)
         chunks[-1] = with_report(chunks[-1], facts)
-        return StreamedAnswer("".join(map(encode_event, chunks)) + DONE_EVENT)
+        return StreamedAnswer(chunks)
 
     async def _plain(self, call: ChatCall, route: Route, store_key: str | None) -> Answer:
         async def attempt(at: _Attempt) -> Answer:
             response = await self._call(call, at, flight_key=store_key)
-            text = await response.text()
-            return Answer(self._settle_plain(call, at, response, text))
+            try:
+                return Answer(self._settle_plain(call, at, await response.text()))
+            except BaseException:
+                await response.cancel()
+                raise
 
         answer = await self._first_that_works(call, route, attempt)
         self._stop_clock(call)
@@ -204,53 +216,48 @@ class Answering:
             self._store_later(call, store_key, answer.text)
         return answer
 
-    def _settle_plain(self, call: ChatCall, at: _Attempt, response: UpstreamResponse, text: str) -> str:
-        """The completion's text, with usage in it; raises UpstreamError when it is not a completion."""
+    def _settle_plain(self, call: ChatCall, at: _Attempt, text: str) -> str:
+        """The completion's text, whole and with usage; raises UpstreamError when it is not a completion."""
+        completion_id, created_s = self._completion_id(), int(self._clock.now_s())
         if at.region is None:
-            limit_tokens = call.request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS
-            created_s = int(self._clock.now_s())
             body = workers_ai.parse_answer(
-                at.model,
-                text,
-                completion_id=self._completion_id(),
-                created_s=created_s,
-                limit_tokens=limit_tokens,
+                at.model, text, completion_id=completion_id, created_s=created_s, limit_tokens=_limit_tokens(call)
             )
             unchanged = False
         else:
             body = completions.parse_completion(text)
-            unchanged = True
-        output_text = completions.text_of(body)
-        usage, estimated = completions.usage_of(body.get("usage"), call.input_text, output_text)
-        self._note_answer(call, at, response, usage, estimated)
+            unchanged = all(body.get(name) for name in ("id", "object", "created", "model"))
+            head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
+            body = body if unchanged else {**body, **{name: body.get(name) or made for name, made in head.items()}}
+        usage, estimated = completions.usage_of(body.get("usage"), call.input_text, completions.text_of(body))
+        self._note_answer(call, at, usage, estimated)
         return text if unchanged and not estimated else completions.dump({**body, "usage": usage})
 
     async def _stream(self, call: ChatCall, route: Route, store_key: str | None) -> StreamedAnswer:
-        async def attempt(at: _Attempt) -> _OpenStream:
-            response = await self._call(call, at)
-            try:
-                return await self._open(call, at, response)
-            except BaseException:
-                await response.cancel()
-                raise
+        """Waits for the first content, so that the headers tell who answers; a model that thinks longer than a
+        heartbeat gets its headers sent before.
+        """
+        story = _Story(self, call, store_key)
+        opening = asyncio.ensure_future(self._first_that_works(call, route, story.attempt))
+        try:
+            done, _ = await asyncio.wait({opening}, timeout=self._limits.heartbeat_s)
+        except asyncio.CancelledError:
+            opening.cancel()
+            raise
+        if done:
+            opening.result()  # nothing was sent yet: a failure is still a proper status
+            story.note_first_content()
+        return StreamedAnswer(LiveChunks(opening, story, self._limits, self._clock, self._log))
 
-        opened = await self._first_that_works(call, route, attempt)
-        report = call.report
-        report.served_by = "edge-model" if opened.attempt.region is None else "cloud"
-        self._name_model(report, opened.attempt.model.id)
-        report.timings_ms["ttft"] = self._clock.elapsed_ms() - call.started_ms
-        return StreamedAnswer(self._events(call, opened, store_key))
-
-    async def _open(self, call: ChatCall, at: _Attempt, response: UpstreamResponse) -> _OpenStream:
+    async def _open(self, call: ChatCall, at: _Attempt, response: UpstreamResponse) -> OpenStream:
         """Reads until the first content, so that everything before it can still become another attempt."""
-        request = call.request
         relay = StreamRelay(
             at.model.shape,
             completion_id=self._completion_id(),
             created_s=int(self._clock.now_s()),
             model=at.model.id,
-            limit_tokens=request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS,
-            include_usage=request.include_usage,
+            limit_tokens=_limit_tokens(call),
+            include_usage=call.request.include_usage,
         )
         chunks = response.chunks() if _is_event_stream(response) else self._as_stream(call, at, response)
         pending: list[str] = []
@@ -262,56 +269,14 @@ class Answering:
             pending += relay.end()
         if relay.error:
             raise relay.error
-        return _OpenStream(at, response, chunks, relay, pending)
+        return OpenStream(at.label, response, chunks, relay, pending)
 
     async def _as_stream(self, call: ChatCall, at: _Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
         """Some models answer with one JSON object although a stream was asked for."""
-        text = self._settle_plain(call, at, response, await response.text())
+        text = self._settle_plain(call, at, await response.text())
         for chunk in completions.replay(completions.parse_completion(text), include_usage=True):
             yield encode_event(chunk).encode()
         yield DONE_EVENT.encode()
-
-    async def _events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> AsyncGenerator[str]:
-        """The whole stream as text to send. Ends with `[DONE]` whatever happens, unless nobody listens."""
-        relay, first = (
-            opened.relay,
-            with_report(opened.pending[0], call.report.body_json()) if opened.pending else None,
-        )
-        ended = False
-        try:
-            if first is not None:
-                yield "".join(map(encode_event, [first, *opened.pending[1:]]))
-            try:
-                while not relay.is_done and not relay.error:
-                    async with asyncio.timeout(self._settings.stream_idle_s):
-                        chunk = await anext(opened.chunks, None)
-                    texts = relay.end() if chunk is None else relay.feed(chunk)
-                    if texts:
-                        yield "".join(map(encode_event, texts))
-            except TimeoutError:
-                relay.error = UpstreamTimeout("The model stopped sending.", code="stream_stalled")
-            except GatewayError as exc:
-                relay.error = exc
-            yield self._last_events(call, opened, store_key)
-            ended = True
-        finally:
-            if not ended or relay.error:
-                await opened.response.cancel()
-
-    def _last_events(self, call: ChatCall, opened: _OpenStream, store_key: str | None) -> str:
-        relay = opened.relay
-        self._note_answer(call, opened.attempt, opened.response, *relay.usage(call.input_text))
-        self._stop_clock(call)
-        if relay.error:
-            report = call.report
-            self._log.event("stream_failed", request_id=report.request_id, reason=relay.error.code)
-            last = [relay.error_chunk(relay.error)]
-        else:
-            last = relay.closing()
-            if store_key:
-                self._store_later(call, store_key, completions.dump(relay.completion(call.input_text)))
-        last[-1] = with_report(last[-1], call.report.body_json())
-        return "".join(map(encode_event, last)) + DONE_EVENT
 
     async def _first_that_works(self, call: ChatCall, route: Route, attempt: Callable[[_Attempt], Awaitable[_T]]) -> _T:
         """Tries models and regions in order; a failure that another one can't mend ends it.
@@ -343,16 +308,22 @@ class Answering:
         raise failure
 
     def _attempts(self, route: Route, call: ChatCall) -> Iterator[_Attempt]:
+        """In the route's order, each cloud model in every region, within the limits of each side."""
         regions = nearest_first(self._settings.regions, call.report.location)
-        edge = (_Attempt(model, None) for model in route.models if model.side == "edge")
-        cloud = (_Attempt(model, region) for model in route.models if model.side == "cloud" for region in regions)
-        return chain(islice(edge, MAX_EDGE_ATTEMPTS), islice(cloud, MAX_CLOUD_ATTEMPTS))
+        left = {"edge": MAX_EDGE_ATTEMPTS, "cloud": MAX_CLOUD_ATTEMPTS}
+        for model in route.models:
+            places: list[Region | None] = [None] if model.side == "edge" else [*regions]
+            for region in places[: left[model.side]]:
+                yield _Attempt(model, region)
+            left[model.side] -= len(places[: left[model.side]])
 
     async def _call(self, call: ChatCall, at: _Attempt, *, flight_key: str | None = None) -> UpstreamResponse:
         """An answer with status 200 whose body is still to come; raises GatewayError for any other.
 
         flight_key: callers with the same key share one cloud call.
         """
+        call.report.cloud_region = call.report.cloud_rtt_ms = None  # of an attempt before
+        call.report.collapsed = False
         if at.region is None:
             response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
             if response.status != 200:
@@ -377,20 +348,12 @@ class Answering:
                 response, call.report.collapsed = await self._flights.post(
                     f"{place}:{flight_key}", region, _CHAT_PATH, body, call.forwarded
                 )
+                return response
             except StoreError as exc:
                 self._log.event("flight_failed", request_id=call.report.request_id, reason=exc.message)
-            else:
-                return response
         return await self._cloud.post(region, _CHAT_PATH, body, call.forwarded)
 
-    def _note_answer(
-        self,
-        call: ChatCall,
-        at: _Attempt,
-        response: UpstreamResponse,
-        usage: Mapping[str, Any],
-        estimated: bool,
-    ) -> None:
+    def _note_answer(self, call: ChatCall, at: _Attempt, usage: Mapping[str, Any], estimated: bool) -> None:
         report = call.report
         report.served_by = "edge-model" if at.region is None else "cloud"
         self._name_model(report, at.model.id)
@@ -434,6 +397,82 @@ class Answering:
         return f"chatcmpl-{self._new_id()}"
 
 
+class _Story:
+    """The report's part in one stream: who answers on the first chunk, all of it on the last. Scope: request."""
+
+    def __init__(self, answering: Answering, call: ChatCall, store_key: str | None) -> None:
+        self._answering = answering
+        self._call = call
+        self._store_key = store_key
+        self._at: _Attempt | None = None
+        self._noted = False
+
+    async def attempt(self, at: _Attempt) -> OpenStream:
+        response = await self._answering._call(self._call, at)
+        try:
+            opened = await self._answering._open(self._call, at, response)
+        except BaseException:
+            await response.cancel()
+            raise
+        self._at = at
+        return opened
+
+    def note_first_content(self) -> None:
+        """In time for the headers, or for the first chunk when they have left already."""
+        if self._noted or self._at is None:
+            return
+        self._noted = True
+        report = self._call.report
+        report.served_by = "edge-model" if self._at.region is None else "cloud"
+        self._answering._name_model(report, self._at.model.id)
+        report.timings_ms["ttft"] = self._answering._clock.elapsed_ms() - self._call.started_ms
+
+    def begin(self, stream: OpenStream) -> list[str]:
+        self.note_first_content()
+        if not stream.pending:
+            return []
+        return [with_report(stream.pending[0], self._call.report.body_json()), *stream.pending[1:]]
+
+    def settle(self, stream: OpenStream) -> list[str]:
+        call, relay, answering = self._call, stream.relay, self._answering
+        assert self._at is not None
+        usage, estimated = relay.usage(call.input_text)
+        answering._note_answer(call, self._at, usage, estimated)
+        call.report.usage = usage
+        answering._stop_clock(call)
+        if relay.error:
+            answering._log.event("stream_failed", request_id=call.report.request_id, reason=relay.error.code)
+            last = [relay.error_chunk(relay.error)]
+        else:
+            last = relay.closing(call.input_text)
+            if self._store_key:
+                answering._store_later(call, self._store_key, completions.dump(relay.completion(call.input_text)))
+        last[-1] = with_report(last[-1], call.report.body_json())
+        return last
+
+    def fail(self, error: GatewayError) -> list[str]:
+        answering, call = self._answering, self._call
+        answering._stop_clock(call)
+        answering._log.event("stream_failed", request_id=call.report.request_id, reason=error.code)
+        head = {
+            "id": answering._completion_id(),
+            "created": int(answering._clock.now_s()),
+            "model": call.request.model,
+        }
+        text = completions.dump({**completions.chunk(head, {}, finish_reason="error"), **error.to_body()})
+        return [with_report(text, call.report.body_json())]
+
+
+def _is_given(body: Mapping[str, Any], name: str) -> bool:
+    """Whether a parameter asks for something; one choice and no log-probabilities are what everyone gives."""
+    value = body.get(name)
+    return bool(value) and not (name == "n" and value == 1)
+
+
+def _limit_tokens(call: ChatCall) -> int:
+    return call.request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS
+
+
 def _cloud_body(call: ChatCall, model: Model) -> dict[str, Any]:
     """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams."""
     body = {name: value for name, value in call.body.items() if name not in _CONTROLS}
@@ -448,13 +487,17 @@ async def _raise_cloud_error(response: UpstreamResponse, at: _Attempt) -> None:
     error = _error_object(await response.text())
     status, code = response.status, error.get("code")
     if status == 429:
-        retry_after = response.header("retry-after")
-        retry_after_s = float(retry_after) if retry_after and retry_after.isdecimal() else None
+        retry_after = response.header("retry-after") or ""
+        retry_after_s = float(retry_after) if retry_after.isdecimal() and len(retry_after) <= 6 else None
         raise UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=retry_after_s)
-    if 400 <= status < 500 and code:
-        message = str(error.get("message") or "The cloud refused the request.")
+    if 400 <= status < 500 and error.get("message"):
         param = error.get("param")
-        raise RequestRejected(message, param=param if isinstance(param, str) else None, code=str(code), status=status)
+        raise RequestRejected(
+            str(error["message"]),
+            param=param if isinstance(param, str) else None,
+            code=str(code) if code else None,
+            status=status,
+        )
     if status == 504:
         raise UpstreamTimeout(f"No answer from {at.label} in time.")
     raise UpstreamError(f"{at.label} failed (status {status}).", code=str(code) if code else None)
@@ -484,4 +527,4 @@ def _server_timing_ms(header: str | None) -> float | None:
                 total += float(duration.split(";")[0])
             except ValueError:
                 return None
-    return total
+    return total if isfinite(total) else None

@@ -45,7 +45,8 @@ def hash_secret(secret: str) -> str:
 def tenant_of(record: str | None, key: PresentedKey) -> str:
     """The tenant whose key this is; raises the same NotAuthenticated for an unknown id and a wrong secret."""
     tenant, hashes = _read_record(record)
-    matches = [hmac.compare_digest(known, key.secret_hash) for known in hashes or [_DUMMY_HASH]]
+    presented = key.secret_hash.encode()
+    matches = [hmac.compare_digest(known.encode(), presented) for known in hashes or [_DUMMY_HASH]]
     if not hashes or not any(matches):
         raise _wrong_key()
     return tenant
@@ -55,9 +56,10 @@ def _read_record(record: str | None) -> tuple[str, list[str]]:
     """A broken record lets nobody in."""
     try:
         parsed = json.loads(record or "null")
-        return str(parsed["tenant"]), [str(known) for known in parsed["hashes"]]
-    except (ValueError, KeyError, TypeError):
+        tenant, hashes = parsed["tenant"], [str(known) for known in parsed["hashes"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "", []
+    return (tenant, hashes) if isinstance(tenant, str) and tenant else ("", [])
 
 
 def _wrong_key() -> NotAuthenticated:

@@ -6,9 +6,11 @@ models: OpenAI's price list. Both are declared values, for routing and cost repo
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import inf
 from typing import Any, Literal, get_args
 
 Side = Literal["edge", "cloud"]
@@ -17,6 +19,9 @@ Shape = Literal["native", "openai"]
 Feature = Literal["tools", "json", "vision"]
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_@./:-]+")
 
 
 class CatalogError(ValueError):
@@ -68,10 +73,12 @@ class Catalog:
     def find(self, model_id: str) -> Model | None:
         """The entry for an id, a wildcard's filled in with the id asked for."""
         found = self._by_id.get(model_id)
-        if found is not None and not model_id.endswith("*"):
+        if found is not None and found not in self._wildcards:
             return found
+        if not _SAFE_ID.fullmatch(model_id):  # it becomes a header
+            return None
         for model in self._wildcards:
-            if model_id.startswith(model.id[:-1]) and not model_id.endswith("*"):
+            if model_id.startswith(model.id[:-1]):
                 return Model(**{**asdict(model), "id": model_id})
         return None
 
@@ -102,8 +109,11 @@ def _parse_model(entry: object, position: int) -> Model:
     if not isinstance(entry, dict):
         raise CatalogError(f"entry {position} of the catalog must be an object")
     name = entry.get("id", f"entry {position}")
+    features = entry.get("features", [])
+    if not isinstance(features, list | tuple) or not all(isinstance(feature, str) for feature in features):
+        raise CatalogError(f"{name}: features must be a list of strings")
     try:
-        model = Model(**{**entry, "features": tuple(entry.get("features", ()))})
+        model = Model(**{**entry, "features": tuple(features)})
     except TypeError as exc:
         raise CatalogError(f"{name}: {exc}") from exc
     _check(model, name)
@@ -121,8 +131,10 @@ def _check(model: Model, name: Any) -> None:
         raise CatalogError(f"{name}: a model of the side {model.side} can't be in the tier {model.tier}")
     for field in ("context_window_tokens", "input_usd_per_million", "output_usd_per_million"):
         value = getattr(model, field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
             raise CatalogError(f"{name}: {field} must be a number that is not negative")
+    if not isinstance(model.thinks, bool):
+        raise CatalogError(f"{name}: thinks must be true or false")
     unknown = set(model.features) - set(get_args(Feature))
     if unknown:
         raise CatalogError(f"{name}: unknown feature {', '.join(sorted(map(str, unknown)))}")

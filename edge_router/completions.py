@@ -9,12 +9,19 @@ from .errors import UpstreamError
 from .tokens import estimate_tokens
 
 # Pieces of about 24 characters that end at white space: what a model's own stream looks like.
-_PIECE = re.compile(r".{1,24}(?:\s+|$)|\S{1,24}", re.DOTALL)
+_PIECE = re.compile(r".{1,24}(?:\s+|$)|\s*\S{1,24}", re.DOTALL)
 
 
 def dump(value: object) -> str:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON, always valid as UTF-8: half of a surrogate pair, which JSON may carry, is escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def completion(
@@ -37,10 +44,15 @@ def completion(
 
 
 def choice(
-    content: str | None, finish_reason: str, *, index: int = 0, tool_calls: list[dict[str, Any]] | None = None
+    content: str | None,
+    finish_reason: str,
+    *,
+    index: int = 0,
+    tool_calls: list[dict[str, Any]] | None = None,
+    refusal: str | None = None,
 ) -> dict[str, Any]:
     """One entry of `choices` in a plain answer."""
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
     if tool_calls:
         message["tool_calls"] = tool_calls
     return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
@@ -83,10 +95,17 @@ def parse_completion(text: str) -> dict[str, Any]:
     for entry in choices:
         if not isinstance(entry, dict) or not isinstance(entry.get("message"), dict):
             raise UpstreamError("The model's answer had a choice without a message.")
-        content = entry["message"].get("content")
-        if content is not None and not isinstance(content, str):
-            raise UpstreamError("The model's answer had content that is not text.")
+        _check_message(entry["message"])
     return body
+
+
+def _check_message(message: Mapping[str, Any]) -> None:
+    for name in ("content", "refusal"):
+        if not isinstance(message.get(name), str | None):
+            raise UpstreamError(f"The model's answer had {name} that is not text.")
+    calls = message.get("tool_calls")
+    if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+        raise UpstreamError("The model's answer had tool calls that can't be read.")
 
 
 def text_of(body: Mapping[str, Any]) -> str:
@@ -112,8 +131,9 @@ def replay(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[str]:
     for entry in body["choices"]:
         index, message = entry.get("index", 0), entry["message"]
         yield dump(chunk(body, {"role": "assistant", "content": ""}, index=index))
-        for piece in _PIECE.findall(message.get("content") or ""):
-            yield dump(chunk(body, {"content": piece}, index=index))
+        for name in ("refusal", "content"):
+            for piece in _PIECE.findall(message.get(name) or ""):
+                yield dump(chunk(body, {name: piece}, index=index))
         if message.get("tool_calls"):
             calls = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
             yield dump(chunk(body, {"tool_calls": calls}, index=index))

@@ -9,6 +9,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 Outcome = Literal["hit", "miss", "bypass"]
@@ -67,7 +68,7 @@ def read_directives(body: Mapping[str, Any], cache_control: str | None) -> Direc
     wanted = body.get("use_cache")
     if wanted is False:
         return Directives(look_up=False, store=False)
-    allowed = bool(wanted) or not ((body.get("temperature") or 0) > 0 or body.get("tools"))
+    allowed = bool(wanted) or not ((body.get("temperature") or 0) > 0 or body.get("tools") or body.get("functions"))
     if not cache_control:
         return Directives(look_up=allowed, store=allowed)
 
@@ -100,13 +101,13 @@ def cache_key(body: Mapping[str, Any], *, tenant: str, endpoint: str, catalog_ve
 
 
 def may_store(completion: Mapping[str, Any]) -> bool:
-    """Complete answers only: every choice ended by itself or at the asked limit, and none calls a tool."""
+    """Complete answers only: every choice says something, ended by itself or at the asked limit, calls no tool."""
     choices = completion.get("choices")
-    if not choices:
-        return False
-    return all(
-        choice.get("finish_reason") in ("stop", "length") and not (choice.get("message") or {}).get("tool_calls")
-        for choice in choices
+    return bool(choices) and all(
+        choice.get("finish_reason") in ("stop", "length")
+        and choice["message"].get("content")
+        and not choice["message"].get("tool_calls")
+        for choice in choices or ()
     )
 
 
@@ -129,17 +130,15 @@ def decode_entry(text: str) -> Entry | None:
         return None
     try:
         facts = json.loads(line)
-        if facts["v"] != VERSION:
+        if facts["v"] != VERSION or not isinstance(facts["model"], str):
             return None
-        return Entry(
-            body=body,
-            model=str(facts["model"]),
-            stored_at_s=float(facts["at"]),
-            ttl_s=float(facts["ttl"]),
-            cost_usd=float(facts["usd"]),
-        )
-    except (ValueError, KeyError, TypeError):
+        numbers = [float(facts[name]) for name in ("at", "ttl", "usd")]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    if not all(map(isfinite, numbers)):
+        return None
+    stored_at_s, ttl_s, cost_usd = numbers
+    return Entry(body=body, model=facts["model"], stored_at_s=stored_at_s, ttl_s=ttl_s, cost_usd=cost_usd)
 
 
 def _trimmed(message: Any) -> Any:

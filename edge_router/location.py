@@ -65,10 +65,10 @@ def _number(value: object) -> float | None:
 
 def _degrees(value: object, limit: float) -> float | None:
     """Cloudflare sends coordinates as strings."""
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         degrees = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return degrees if abs(degrees) <= limit else None

@@ -11,10 +11,11 @@ from typing import Any
 from . import completions
 from .catalog import Shape
 from .errors import GatewayError, UpstreamError
-from .sse import DONE, Decoder, EventTooLarge
-from .workers_ai import finish_reason
+from .sse import DONE, BadStream, Decoder
+from .workers_ai import finish_reason, tool_calls_of
 
 MAX_CHOICES = 128  # of one answer, and tool calls of one choice: OpenAI's own limit for both
+_VISIBLE_TEXT = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 class StreamRelay:
@@ -42,6 +43,7 @@ class StreamRelay:
         self._held: list[str] = []
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
+        self.deltas = 0
         self.has_content = False
         self.is_done = False
         self.error: GatewayError | None = None
@@ -51,18 +53,19 @@ class StreamRelay:
         if self.is_done or self.error:
             return []
         try:
-            events = self._decoder.feed(data)
-        except EventTooLarge as exc:
-            self.error = UpstreamError("The model sent an event that is too large.")
-            self.error.__cause__ = exc
+            return self._relay(self._decoder.feed(data))
+        except BadStream as exc:
+            self.error = UpstreamError(f"The model's stream can't be read: {exc}.")
             return []
-        return self._relay(events)
 
     def end(self) -> list[str]:
         """To be called when the upstream's bytes are over: settles whether the answer is whole."""
         if self.is_done or self.error:
             return []
-        sent = self._relay(self._decoder.flush())
+        try:
+            sent = self._relay(self._decoder.flush())
+        except BadStream:
+            sent = []  # the broken rest of a cut stream
         if self.is_done or self.error:
             return sent
         if self._choices and all(choice.finish_reason for choice in self._choices.values()):
@@ -71,11 +74,11 @@ class StreamRelay:
             self.error = UpstreamError("The model's stream ended before the answer was complete.", code="stream_cut")
         return sent
 
-    def closing(self) -> list[str]:
+    def closing(self, input_text: str) -> list[str]:
         """The chunks that were held back, to be sent before `[DONE]`; at least one, for the report."""
         closing, self._held = self._held or [completions.dump(self._chunk({}, 0))], []
         if self._include_usage:
-            usage, _ = self.usage("")
+            usage, _ = self.usage(input_text)
             closing.append(completions.dump({**self._chunk({}, 0), "choices": [], "usage": usage}))
         return closing
 
@@ -96,6 +99,7 @@ class StreamRelay:
                 choice.finish_reason or "stop",
                 index=index,
                 tool_calls=choice.tool_calls,
+                refusal="".join(choice.refusal) or None,
             )
             for index, choice in sorted(self._choices.items())
         ]
@@ -115,24 +119,98 @@ class StreamRelay:
                 self._finish(sent)
                 break
             try:
-                event = json.loads(data)
-            except (ValueError, RecursionError):
-                self.error = UpstreamError("The model sent an event that is not valid JSON.")
-                break
-            if not isinstance(event, dict) or event.get("error"):
-                self.error = UpstreamError("The model's stream broke off with an error.")
-                break
-            if self._shape == "native" and "choices" not in event:
-                self._relay_native(event, sent)
-            else:
-                self._relay_openai(event, data, sent)
-            if self.error:
+                self._relay_event(data, sent)
+            except UpstreamError as exc:
+                self.error = exc
                 break
         return sent
 
+    def _relay_event(self, data: str, sent: list[str]) -> None:
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            raise UpstreamError("The model sent an event that is not valid JSON.") from exc
+        if not isinstance(event, dict) or event.get("error"):
+            raise UpstreamError("The model's stream broke off with an error.")
+        if isinstance(event.get("usage"), dict):
+            self._usage = event["usage"]
+        for name in ("id", "model"):
+            if isinstance(event.get(name), str) and event[name]:
+                self._head[name] = event[name]
+        if self._shape == "native" and "choices" not in event:
+            self._relay_native(event, sent)
+        else:
+            self._relay_openai(event, data, sent)
+
+    def _relay_native(self, event: dict[str, Any], sent: list[str]) -> None:
+        delta: dict[str, Any] = {}
+        text = event.get("response")
+        if text:
+            delta["content"] = text if isinstance(text, str) else completions.dump(text)
+        calls = tool_calls_of(event.get("tool_calls") or None, self._head["id"])
+        if calls:
+            delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
+        finish = event.get("finish_reason")
+        if delta or finish:
+            self._send(self._chunk(delta, 0, finish if isinstance(finish, str) else None), None, sent)
+
+    def _relay_openai(self, event: dict[str, Any], data: str, sent: list[str]) -> None:
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            raise UpstreamError("The model sent a chunk without choices.")
+        if not choices:
+            return
+        own_text: str | None = data
+        if not all(event.get(key) for key in ("id", "object", "created", "model")):
+            head = {**self._chunk({}, 0), "choices": choices}
+            event = {**head, **{key: value for key, value in event.items() if value is not None}}
+            own_text = None
+        if event.get("usage") is not None:  # it comes in a chunk of its own, if it was asked for
+            event = {**event, "usage": None}
+            own_text = None
+        self._send(event, own_text, sent)
+
+    def _send(self, event: dict[str, Any], data: str | None, sent: list[str]) -> None:
+        """Remember the chunk and send it, or hold it back when it carries a finish reason.
+
+        data: the chunk's own text, sent as it came unless something had to be added.
+        """
+        finished = False
+        for entry in event["choices"]:
+            choice, delta, is_new = self._choice(entry)
+            if is_new and delta.get("role") != "assistant":
+                entry["delta"] = delta = {**delta, "role": "assistant"}
+                data = None
+            finish = entry.get("finish_reason")
+            if choice.take(delta, finish):
+                self.has_content = True
+                self.deltas += 1
+            finished = finished or bool(finish)
+        self._flush_held(sent)
+        text = completions.dump(event) if data is None else data
+        if finished:
+            self._held.append(text)
+        else:
+            sent.append(text)
+
+    def _choice(self, entry: object) -> tuple["_Choice", Mapping[str, Any], bool]:
+        """(what this choice has said, its new delta, whether it is new); raises UpstreamError."""
+        if not isinstance(entry, dict):
+            raise UpstreamError("The model sent a choice that is no object.")
+        delta, index = entry.get("delta"), entry.get("index", 0)
+        if not isinstance(delta, dict):
+            raise UpstreamError("The model sent a choice without a delta.")
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < MAX_CHOICES:
+            raise UpstreamError("The model sent a choice with an impossible index.")
+        known = self._choices.get(index)
+        if known is not None:
+            return known, delta, False
+        new = self._choices[index] = _Choice()
+        return new, delta, True
+
     def _finish(self, sent: list[str]) -> None:
         """`[DONE]`: whole if anything was answered. Native streams end without a finish reason of their own."""
-        if not self._choices:
+        if not self.has_content:
             self.error = UpstreamError("The model's stream was empty.")
             return
         for index, choice in self._choices.items():
@@ -145,87 +223,6 @@ class StreamRelay:
                 self._held.append(completions.dump(self._chunk({}, index, choice.finish_reason)))
         self.is_done = True
 
-    def _relay_native(self, event: dict[str, Any], sent: list[str]) -> None:
-        if event.get("usage"):
-            self._usage = event["usage"]
-        if event.get("model"):
-            self._head["model"] = str(event["model"])
-        text = event.get("response")
-        if not text and not event.get("tool_calls") and not event.get("finish_reason"):
-            return
-        delta: dict[str, Any] = {}
-        if text:
-            delta["content"] = text if isinstance(text, str) else completions.dump(text)
-        if event.get("tool_calls"):
-            delta["tool_calls"] = [
-                {
-                    "index": i,
-                    "id": call.get("id") or f"call_{self._head['id'][-24:]}{i}",
-                    "type": "function",
-                    "function": {
-                        "name": call.get("name"),
-                        "arguments": call["arguments"]
-                        if isinstance(call.get("arguments"), str)
-                        else completions.dump(call.get("arguments") or {}),
-                    },
-                }
-                for i, call in enumerate(event["tool_calls"])
-            ]
-        chunk = self._chunk(delta, 0, event.get("finish_reason"))
-        self._send(chunk, None, sent)
-
-    def _relay_openai(self, event: dict[str, Any], data: str, sent: list[str]) -> None:
-        if isinstance(event.get("usage"), dict):
-            self._usage = event["usage"]
-        if event.get("model"):
-            self._head["model"] = str(event["model"])
-        if event.get("id"):
-            self._head["id"] = str(event["id"])
-        choices = event.get("choices")
-        if not isinstance(choices, list):
-            self.error = UpstreamError("The model sent a chunk without choices.")
-            return
-        if not choices:
-            return
-        whole = all(key in event for key in ("id", "object", "created", "model"))
-        if not whole:
-            event = {**self._chunk({}, 0), **event}
-        if event.get("usage") is not None:
-            event = {**event, "usage": None}
-            whole = False
-        self._send(event, data if whole else None, sent)
-
-    def _send(self, event: dict[str, Any], data: str | None, sent: list[str]) -> None:
-        """Remember the chunk and send it, or hold it back when it carries a finish reason.
-
-        data: the chunk's own text, sent as it came unless something had to be added.
-        """
-        finished = False
-        for entry in event["choices"]:
-            delta = entry.get("delta") if isinstance(entry, dict) else None
-            if not isinstance(delta, dict):
-                self.error = UpstreamError("The model sent a choice without a delta.")
-                return
-            index = entry.get("index", 0)
-            if not isinstance(index, int) or not 0 <= index < MAX_CHOICES:
-                self.error = UpstreamError("The model sent a choice with an impossible index.")
-                return
-            choice = self._choices.get(index)
-            if choice is None:
-                choice = self._choices[index] = _Choice()
-                if delta.get("role") != "assistant":
-                    entry["delta"] = delta = {"role": "assistant", **delta}
-                    data = None
-            if choice.take(delta, entry.get("finish_reason")):
-                self.has_content = True
-            finished = finished or bool(entry.get("finish_reason"))
-        self._flush_held(sent)
-        text = completions.dump(event) if data is None else data
-        if finished:
-            self._held.append(text)
-        else:
-            sent.append(text)
-
     def _flush_held(self, sent: list[str]) -> None:
         sent.extend(self._held)
         self._held.clear()
@@ -237,34 +234,49 @@ class StreamRelay:
 class _Choice:
     """What one choice of a stream has said so far."""
 
-    __slots__ = ("finish_reason", "text", "tool_calls")
+    __slots__ = ("finish_reason", "refusal", "text", "tool_calls")
 
     def __init__(self) -> None:
         self.text: list[str] = []
+        self.refusal: list[str] = []
         self.tool_calls: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
 
     def take(self, delta: Mapping[str, Any], finish: object) -> bool:
-        """Adds one delta; True when it carried something a reader would see, or the end."""
-        content = delta.get("content")
-        if isinstance(content, str) and content:
-            self.text.append(content)
-        for call in delta.get("tool_calls") or ():
-            self._take_call(call)
-        if isinstance(finish, str) and finish:
-            self.finish_reason = finish
-        return bool(
-            content or delta.get("tool_calls") or delta.get("reasoning_content") or delta.get("refusal") or finish
-        )
+        """Adds one delta; True when it carried something a reader would see, or the end. Raises UpstreamError."""
+        for name in _VISIBLE_TEXT:
+            if not isinstance(delta.get(name), str | None):
+                raise UpstreamError(f"The model sent {name} that is not text.")
+        if not isinstance(finish, str | None):
+            raise UpstreamError("The model sent a finish reason that is not text.")
+        if delta.get("content"):
+            self.text.append(delta["content"])
+        if delta.get("refusal"):
+            self.refusal.append(delta["refusal"])
+        calls = delta.get("tool_calls")
+        if calls is not None:
+            self._take_calls(calls)
+        self.finish_reason = finish or self.finish_reason
+        return bool(calls or finish or any(delta.get(name) for name in _VISIBLE_TEXT))
 
-    def _take_call(self, piece: Mapping[str, Any]) -> None:
+    def _take_calls(self, pieces: object) -> None:
+        if not isinstance(pieces, list):
+            raise UpstreamError("The model sent tool calls that can't be read.")
+        for piece in pieces:
+            function = piece.get("function") if isinstance(piece, dict) else None
+            if not isinstance(function, dict | None) or not isinstance(piece, dict):
+                raise UpstreamError("The model sent tool calls that can't be read.")
+            self._take_call(piece, function or {})
+
+    def _take_call(self, piece: Mapping[str, Any], function: Mapping[str, Any]) -> None:
         position = piece.get("index", 0)
-        if not isinstance(position, int) or not 0 <= position < MAX_CHOICES:
-            return
+        texts = (piece.get("id"), function.get("name"), function.get("arguments"))
+        is_place = isinstance(position, int) and not isinstance(position, bool) and 0 <= position < MAX_CHOICES
+        if not is_place or not all(isinstance(text, str | None) for text in texts):
+            raise UpstreamError("The model sent tool calls that can't be read.")
         while len(self.tool_calls) <= position:
             self.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-        call = self.tool_calls[position]
-        function = piece.get("function") or {}
-        call["id"] = piece.get("id") or call["id"]
-        call["function"]["name"] = function.get("name") or call["function"]["name"]
-        call["function"]["arguments"] += function.get("arguments") or ""
+        call, (call_id, name, arguments) = self.tool_calls[position], texts
+        call["id"] = call_id or call["id"]
+        call["function"]["name"] = name or call["function"]["name"]
+        call["function"]["arguments"] += arguments or ""

@@ -5,6 +5,7 @@ facts stand in the body under `nearside`. A fact that is unknown is absent, neve
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ class Report:
     """Filled in while one request is handled. Scope: request.
 
     tenant: who asks, once known; for telemetry, never shown.
+    usage: token counts, in streams, whose body may not carry them.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
     only moves at I/O, so a part that only computes reads 0.
     """
@@ -39,6 +41,7 @@ class Report:
     collapsed: bool = False
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
+    usage: Mapping[str, Any] | None = None
     usage_estimated: bool = False
     fallbacks: list[str] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -84,6 +87,7 @@ class Report:
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
             "cost_usd": self.cost_usd,
             "cost_avoided_usd": self.cost_avoided_usd,
+            "usage": self.usage,
             "usage_estimated": self.usage_estimated or None,
             "fallbacks": self.fallbacks or None,
             "cache": self._cache_body(),
@@ -116,7 +120,7 @@ class Report:
 
 def with_report(json_object: str, report_json: str) -> str:
     """A JSON object's text with the key `nearside` added last; the rest stays byte for byte."""
-    body = json_object.rstrip()
+    body = json_object.strip()
     comma = "" if body[1:-1].isspace() or len(body) == 2 else ","
     return f'{body[:-1]}{comma}"nearside":{report_json}}}'
 

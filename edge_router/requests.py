@@ -7,9 +7,10 @@ Unknown fields are ignored and passed on, as OpenAI does; known fields with a wr
 import json
 import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import RequestRejected
 
@@ -31,12 +32,18 @@ class ContentPart(_Body):
 
 
 class Message(_Body):
-    """One turn. `content` may be absent only where an assistant calls tools."""
+    """One turn. `content` may be absent only where an assistant calls tools or refuses."""
 
     role: Role
     content: str | list[ContentPart] | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    function_call: dict[str, Any] | None = None
+    refusal: str | None = None
     tool_call_id: str | None = None
+
+    @property
+    def may_lack_content(self) -> bool:
+        return self.role == "assistant" and bool(self.tool_calls or self.function_call or self.refusal)
 
     @property
     def text(self) -> str:
@@ -93,6 +100,7 @@ class ChatRequest(Controls):
     frequency_penalty: Penalty | None = None
     response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
@@ -119,7 +127,9 @@ class ChatRequest(Controls):
     @property
     def uses_tools(self) -> bool:
         """Whether tools are offered now or were called before in this conversation."""
-        return bool(self.tools) or any(m.tool_calls or m.role in ("tool", "function") for m in self.messages)
+        return bool(self.tools or self.functions) or any(
+            m.tool_calls or m.function_call or m.role in ("tool", "function") for m in self.messages
+        )
 
     @property
     def last_user_text(self) -> str:
@@ -146,9 +156,7 @@ class PromptRequest(Controls):
 
 
 _T = TypeVar("_T", bound=BaseModel)
-_CHAT = TypeAdapter(ChatRequest)
-_PROMPT = TypeAdapter(PromptRequest)
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never closes is consumed once
 _BRACKETS = re.compile(r"[\[\]{}]")
 _ERROR_CODES = {  # pydantic's name -> OpenAI's
     "too_short": "empty_array",
@@ -165,7 +173,7 @@ def parse_json_object(text: str) -> dict[str, Any]:
     if _depth(text) > MAX_DEPTH:
         raise RequestRejected(f"The JSON is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
     try:
-        body = json.loads(text, parse_constant=_reject_constant)
+        body = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
     except RecursionError as exc:
         raise RequestRejected("The JSON is nested too deeply.", code="invalid_json") from exc
     except ValueError as exc:
@@ -178,12 +186,19 @@ def parse_json_object(text: str) -> dict[str, Any]:
 
 def parse_chat(body: dict[str, Any]) -> ChatRequest:
     """Raises RequestRejected that names the first wrong parameter."""
-    return _validated(_CHAT, body)
+    request = validated(ChatRequest, body)
+    for position, message in enumerate(request.messages):
+        if message.content is None and not message.may_lack_content:
+            param = f"messages[{position}].content"
+            raise RequestRejected(
+                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+            )
+    return request
 
 
 def parse_prompt(body: dict[str, Any]) -> PromptRequest:
     """Raises RequestRejected that names the first wrong parameter."""
-    return _validated(_PROMPT, body)
+    return validated(PromptRequest, body)
 
 
 def with_header_controls(body: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
@@ -209,9 +224,10 @@ def _header_value(name: str, value: str) -> object:
     return _HEADER_BOOLEANS.get(value.lower(), value)
 
 
-def _validated(adapter: TypeAdapter[_T], body: dict[str, Any]) -> _T:
+def validated(model: type[_T], body: dict[str, Any]) -> _T:
+    """The body as one of the request models; raises RequestRejected that names the first wrong parameter."""
     try:
-        return adapter.validate_python(body)
+        return model.model_validate(body)
     except ValidationError as exc:
         raise _rejection(exc, body) from None
 
@@ -220,7 +236,8 @@ def _rejection(exc: ValidationError, body: dict[str, Any]) -> RequestRejected:
     """The first wrong parameter; of a union's several complaints, the one that got furthest."""
     errors = exc.errors(include_url=False, include_context=False, include_input=False)
     paths = [_path(error["loc"], body, missing=error["type"] == "missing") for error in errors]
-    same_parameter = [i for i, path in enumerate(paths) if path.startswith(paths[0])]
+    inner = (paths[0] + ".", paths[0] + "[")
+    same_parameter = [i for i, path in enumerate(paths) if path == paths[0] or path.startswith(inner)]
     chosen = max(same_parameter, key=lambda i: (len(paths[i]), not errors[i]["type"].endswith("_type")))
     kind, param = errors[chosen]["type"], paths[chosen]
     if kind == "missing":
@@ -254,6 +271,13 @@ def _names_missing(location: Sequence[int | str], place: int, missing: bool) -> 
 
 def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits[:16]} is too large a number")
+    return number
 
 
 def _depth(text: str) -> int:

@@ -14,6 +14,7 @@ Reason = Literal[
     "tools",  # tools that the cheaper tiers can't serve
     "images",  # parts that are not text
     "json",  # a response format that the cheaper tiers can't hold to
+    "parameters",  # parameters that the cheaper tiers do not know
     "context-window",  # too long for the cheaper tiers
     "simple",  # complexity below the lower threshold
     "medium",  # between the thresholds
@@ -36,6 +37,7 @@ class Needs:
     """What a request asks of a model.
 
     tokens: estimated input plus the output limit, for the context window.
+    parameter: name of one that only OpenAI-shaped models know, as `stop` or `n`.
     """
 
     model: str = AUTO
@@ -43,6 +45,7 @@ class Needs:
     tools: bool = False
     images: bool = False
     json: bool = False
+    parameter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +76,29 @@ def choose_route(needs: Needs, complexity: float, catalog: Catalog, thresholds: 
 
     by_complexity, tier = _tier_for(complexity, thresholds)
     side: Side | None = None if needs.model == AUTO else needs.model  # type: ignore[assignment]  # checked above
-    start = tier if side is None or tier.startswith(side) else _first_tier(side)
+    start = tier if side is None or tier.startswith(side) else _nearest_tier(side)
     first = TIERS.index(start)
     models: list[Model] = []
-    first_refusal: Reason | None = None
+    refusals: list[Reason] = []
+    moved_by: Reason | None = None
     for tiers in (TIERS[first:], TIERS[:first][::-1]):
         for model in _of_side(catalog, tiers, side):
             why_not = _unfit(needs, model)
             if why_not is None:
                 models.append(model)
-            first_refusal = first_refusal or why_not
+            else:
+                refusals.append(why_not)
+                if not models:
+                    moved_by = moved_by or why_not
         if models:
             break  # a weaker tier is used only where no stronger one can serve the request at all
     if not models:
-        raise _no_model(first_refusal, needs)
+        raise _no_model("context-window" if "context-window" in refusals else moved_by, needs)
 
     if side is not None:
         return Route(tuple(models), "forced-edge" if side == "edge" else "forced-cloud", complexity)
     moved = models[0].tier != start
-    return Route(tuple(models), first_refusal if moved and first_refusal else by_complexity, complexity)
+    return Route(tuple(models), moved_by if moved and moved_by else by_complexity, complexity)
 
 
 def _pinned(needs: Needs, catalog: Catalog) -> Route:
@@ -116,8 +123,10 @@ def _tier_for(complexity: float, thresholds: Thresholds) -> tuple[Reason, Tier]:
     return "complex", "cloud-fast" if complexity < thresholds.cloud_quality else "cloud-quality"
 
 
-def _first_tier(side: Side) -> Tier:
-    return next(tier for tier in TIERS if tier.startswith(side))
+def _nearest_tier(side: Side) -> Tier:
+    """The side's tier next to the other side: its strongest at the edge, its cheapest in the cloud."""
+    tiers = [tier for tier in TIERS if tier.startswith(side)]
+    return tiers[-1] if side == "edge" else tiers[0]
 
 
 def _of_side(catalog: Catalog, tiers: Iterable[Tier], side: Side | None) -> Iterator[Model]:
@@ -131,6 +140,8 @@ def _unfit(needs: Needs, model: Model) -> Reason | None:
         return "tools"
     if needs.json and "json" not in model.features:
         return "json"
+    if needs.parameter is not None and model.shape == "native":
+        return "parameters"
     if needs.tokens > model.context_window_tokens:
         return "context-window"
     return None
@@ -148,6 +159,8 @@ def _no_model(reason: Reason | None, needs: Needs) -> RequestRejected:
         message, param = f"Content parts other than text are not served by {where}.", "messages"
     elif reason == "tools":
         message, param = f"Tools are not served by {where}.", "tools"
+    elif reason == "parameters":
+        message, param = f"The parameter '{needs.parameter}' is not served by {where}.", needs.parameter or ""
     elif reason == "json":
         message, param = f"This response_format is not served by {where}.", "response_format"
     else:

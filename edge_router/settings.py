@@ -60,6 +60,9 @@ class _Variables(BaseModel):
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
     cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
     stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
+    heartbeat_s: Annotated[float, Field(gt=0, le=600)] = Field(5, validation_alias="HEARTBEAT_S")
+    min_tokens_per_s: Annotated[float, Field(ge=0, le=1000)] = Field(1, validation_alias="MIN_TOKENS_PER_S")
+    slow_grace_s: Annotated[float, Field(gt=0, le=600)] = Field(15, validation_alias="SLOW_GRACE_S")
 
 
 VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fields.values())
@@ -70,7 +73,9 @@ class Settings:
     """What the gateway is configured to do.
 
     cache_ttl_s: how long an exact answer is fresh. edge_timeout_s, cloud_timeout_s: from the call to the
-    first token. stream_idle_s: the longest silence within a stream.
+    first token. stream_idle_s: the longest silence within a stream. heartbeat_s: silence after which a comment
+    is sent, so that proxies keep the connection. min_tokens_per_s: a stream that is slower on average, measured
+    from slow_grace_s after its first token on, counts as failed; 0 turns that off.
     """
 
     auth: Literal["keys", "open"]
@@ -82,6 +87,9 @@ class Settings:
     edge_timeout_s: float
     cloud_timeout_s: float
     stream_idle_s: float
+    heartbeat_s: float
+    min_tokens_per_s: float
+    slow_grace_s: float
     thresholds: Thresholds
 
 
@@ -96,6 +104,10 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"{where}: {first['msg']}") from None
     except CatalogError as exc:
         raise SettingsError(f"CATALOG: {exc}") from None
+    ids = [region.id for region in read.cloud_regions]
+    for region_id in ids:
+        if ids.count(region_id) > 1:
+            raise SettingsError(f"CLOUD_REGIONS: {region_id} is there twice")
     return Settings(
         auth=read.auth,
         rate_limit=read.rate_limit,
@@ -106,5 +118,8 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         edge_timeout_s=read.edge_timeout_s,
         cloud_timeout_s=read.cloud_timeout_s,
         stream_idle_s=read.stream_idle_s,
+        heartbeat_s=read.heartbeat_s,
+        min_tokens_per_s=read.min_tokens_per_s,
+        slow_grace_s=read.slow_grace_s,
         thresholds=Thresholds(),
     )

@@ -8,11 +8,12 @@ DONE = "[DONE]"
 DONE_EVENT = "data: [DONE]\n\n"
 KEEP_ALIVE = ": keep-alive\n\n"
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
-class EventTooLarge(ValueError):
-    """One event is larger than MAX_EVENT_BYTES: no model sends that, so it is not buffered further."""
+class BadStream(ValueError):
+    """An event is larger than MAX_EVENT_BYTES, which no model sends, or is not UTF-8."""
 
 
 def encode_event(data: str) -> str:
@@ -24,18 +25,21 @@ class Decoder:
     """Bytes in, the data of each complete event out; state is what has no line end yet.
 
     Cut anywhere, also inside a multi-byte character or between CR and LF, the result is the same.
-    Bytes that are not UTF-8 become U+FFFD, as the standard says.
+    Stricter than the standard in one point: bytes that are not UTF-8 are refused instead of replaced, because a
+    replaced character would be passed on as if the model had said it.
     """
 
-    __slots__ = ("_data", "_rest", "_skip_lf")
+    __slots__ = ("_data", "_is_first", "_rest", "_size", "_skip_lf")
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[str] = []
+        self._size = 0
         self._skip_lf = False
+        self._is_first = True
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Data of the events that this chunk completes, in order. Raises EventTooLarge."""
+        """Data of the events that this chunk completes, in order. Raises BadStream."""
         if self._skip_lf and chunk:
             self._skip_lf = False
             if chunk[0] == 0x0A:
@@ -46,10 +50,14 @@ class Decoder:
             buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         end = buffer.rfind(b"\n") + 1
         self._rest = buffer[end:]
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise EventTooLarge(f"an event is larger than {MAX_EVENT_BYTES} bytes")
+        if len(self._rest) + self._size > MAX_EVENT_BYTES:
+            raise BadStream(f"an event is larger than {MAX_EVENT_BYTES} bytes")
         if not end:
             return []
+        if self._is_first:
+            self._is_first = False
+            buffer = buffer.removeprefix(BYTE_ORDER_MARK)
+            end = buffer.rfind(b"\n") + 1
 
         events: list[str] = []
         data = self._data
@@ -58,9 +66,14 @@ class Decoder:
                 if data:
                     events.append("\n".join(data))
                     data.clear()
+                    self._size = 0
             elif line.startswith(b"data:"):
                 start = 6 if line[5:6] == b" " else 5
-                data.append(line[start:].decode("utf-8", "replace"))
+                self._size += len(line)
+                try:
+                    data.append(line[start:].decode())
+                except UnicodeDecodeError as exc:
+                    raise BadStream("an event is not UTF-8") from exc
             elif line == b"data":
                 data.append("")
         return events

@@ -11,22 +11,25 @@ from typing import Any
 
 from . import completions
 from .catalog import Model
-from .errors import GatewayError, UpstreamBusy, UpstreamError, UpstreamTimeout
+from .errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from .requests import ChatRequest
 
 DEFAULT_OUTPUT_TOKENS = 2048  # sent always: the platform's own default of 256 cuts answers short
 
-_NATIVE_FIELDS = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
+# What a native model does not know, and would silently ignore.
+NOT_NATIVE = ("stop", "n", "logprobs", "top_logprobs", "logit_bias")
+
+_NATIVE_FIELDS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _OPENAI_FIELDS = (
     *_NATIVE_FIELDS,
-    "n",
-    "stop",
+    *NOT_NATIVE,
+    "seed",
     "response_format",
     "tools",
     "tool_choice",
-    "logprobs",
-    "top_logprobs",
+    "parallel_tool_calls",
 )
+_SEEDS = 9_999_999_999  # native seeds run from 1 to here
 _INTERNAL_CODE = re.compile(r"\b(3\d{3}|5\d{3})\b")
 _BUSY_CODES = {"3040", "3036"}  # out of capacity; daily allowance used up
 _TIMEOUT_CODES = {"3007", "3008"}
@@ -41,14 +44,16 @@ def build_inputs(model: Model, request: ChatRequest, body: Mapping[str, Any]) ->
     stream = {"stream": True} if request.stream else {}
     if model.shape == "native":
         messages = [{"role": _native_role(m.role), "content": m.text} for m in request.messages]
-        return {"messages": messages, "max_tokens": limit_tokens, **_given(body, _NATIVE_FIELDS), **stream}
+        inputs = {"messages": messages, "max_tokens": limit_tokens, **_given(body, _NATIVE_FIELDS), **stream}
+        if request.seed is not None:
+            inputs["seed"] = 1 + request.seed % _SEEDS
+        if request.top_p is not None:
+            inputs["top_p"] = max(request.top_p, 0.001)
+        return inputs
 
-    inputs = {
-        "messages": body["messages"],
-        "max_completion_tokens": limit_tokens,
-        **_given(body, _OPENAI_FIELDS),
-        **stream,
-    }
+    inputs = {"messages": body["messages"], "max_completion_tokens": limit_tokens}
+    inputs.update(_given(body, _OPENAI_FIELDS))
+    inputs.update(stream)
     if request.stream:
         inputs["stream_options"] = {"include_usage": True}
     if model.thinks:
@@ -68,13 +73,7 @@ def parse_answer(model: Model, text: str, *, completion_id: str, created_s: int,
     if isinstance(body, dict) and "choices" not in body and "response" in body:
         return _from_native(model, body, completion_id, created_s, limit_tokens)
     parsed = completions.parse_completion(text)
-    return {
-        "id": completion_id,
-        "object": "chat.completion",
-        "created": created_s,
-        "model": model.id,
-        **parsed,
-    }
+    return {"id": completion_id, "object": "chat.completion", "created": created_s, "model": model.id, **parsed}
 
 
 def finish_reason(output_tokens: object, limit_tokens: int, *, calls_tools: bool = False) -> str:
@@ -91,14 +90,18 @@ def parse_error(status: int, text: str) -> UpstreamError:
     if code in _TIMEOUT_CODES or status == 408:
         return UpstreamTimeout("The edge model took too long.")
     if code in _BUSY_CODES or status == 429:
-        return UpstreamBusy("The edge model is out of capacity.")
+        return UpstreamBusy("The edge model is out of capacity.", retry_after_s=1)
     detail = f" (Workers AI code {code})" if code else f" (status {status})"
     return UpstreamError(f"The edge model failed{detail}.")
 
 
-def is_callers_fault(error: GatewayError) -> bool:
-    """Whether another model would refuse the request as well."""
-    return 400 <= error.status < 500 and not isinstance(error, UpstreamError)
+def tool_calls_of(raw: object, completion_id: str) -> list[dict[str, Any]]:
+    """Native tool calls, `[{name, arguments}]`, as OpenAI's; raises UpstreamError when they are something else."""
+    if raw is None:
+        return []
+    if not isinstance(raw, list) or not all(isinstance(call, dict) for call in raw):
+        raise UpstreamError("The edge model sent tool calls that can't be read.")
+    return [_tool_call(call, position, completion_id) for position, call in enumerate(raw)]
 
 
 def _from_native(
@@ -106,10 +109,11 @@ def _from_native(
 ) -> dict[str, Any]:
     response = body["response"]
     content = response if isinstance(response, str) or response is None else completions.dump(response)
-    calls = [_tool_call(call, i, completion_id) for i, call in enumerate(body.get("tool_calls") or [])]
+    calls = tool_calls_of(body.get("tool_calls"), completion_id)
     if not content and not calls:
         raise UpstreamError("The edge model's answer was empty.")
-    usage = body.get("usage") or {}
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     reason = finish_reason(usage.get("completion_tokens"), limit_tokens, calls_tools=bool(calls))
     return completions.completion(
         completion_id=completion_id,
@@ -123,8 +127,8 @@ def _from_native(
 def _tool_call(call: Mapping[str, Any], position: int, completion_id: str) -> dict[str, Any]:
     arguments = call.get("arguments")
     text = arguments if isinstance(arguments, str) else completions.dump(arguments or {})
-    call_id = call.get("id") or f"call_{completion_id[-24:]}{position}"
-    return {"id": call_id, "type": "function", "function": {"name": call.get("name"), "arguments": text}}
+    call_id = str(call.get("id") or f"call_{completion_id[-24:]}{position}")
+    return {"id": call_id, "type": "function", "function": {"name": str(call.get("name")), "arguments": text}}
 
 
 def _native_role(role: str) -> str:

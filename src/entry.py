@@ -17,6 +17,7 @@ from adapters.workers_ai import WorkersAI
 from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
 from edge_router.complexity import KeywordRules
+from edge_router.endpoints import Endpoints
 from edge_router.gateway import Gateway
 from edge_router.settings import VARIABLES, read_settings
 from single_flight import DurableFlights, SingleFlight
@@ -27,12 +28,13 @@ __all__ = ["Default", "SingleFlight"]
 def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
-    clock, log, cloud, cache = WorkerClock(), ConsoleLog(), FetchCloudRegions(), WorkersKV(env.CACHE)
+    clock, log = WorkerClock(), ConsoleLog()
+    edge, cloud, cache = WorkersAI(env.AI), FetchCloudRegions(), WorkersKV(env.CACHE)
     answering = Answering(
         settings,
         scorer=KeywordRules(),
         store=cache,
-        edge=WorkersAI(env.AI),
+        edge=edge,
         cloud=cloud,
         flights=DurableFlights(env.FLIGHTS),
         clock=clock,
@@ -46,7 +48,7 @@ def compose(env: Any) -> Gateway:
     probes["vectors"] = partial(is_reachable, env.VECTORS)
     return Gateway(
         settings,
-        answering,
+        Endpoints(settings, answering, edge, clock),
         keys=WorkersKV(env.KEYS),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
         telemetry=AnalyticsEngine(env.ANALYTICS),

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from js import JSON, IdentityTransformStream, Object, Response, TextEncoder
@@ -10,10 +10,11 @@ from pyodide.ffi import JsException
 
 from adapters.javascript import from_object
 from edge_router.errors import BodyTooLarge, RequestRejected
-from edge_router.gateway import Reply
 from edge_router.location import read_location
 from edge_router.ports import Background
+from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
+from edge_router.sse import KEEP_ALIVE
 
 
 class WorkerRequest:
@@ -71,7 +72,7 @@ def to_response(reply: Reply, background: Background) -> Any:
     return Response.new(pipe.readable, init)
 
 
-async def _pump(events: AsyncGenerator[str], writer: Any) -> None:
+async def _pump(events: Stream, writer: Any) -> None:
     """Writes until the events end or the caller is gone; then they are closed, and with them the upstream."""
     encoder = TextEncoder.new()
     pumping = asyncio.current_task()
@@ -82,6 +83,7 @@ async def _pump(events: AsyncGenerator[str], writer: Any) -> None:
             pumping.cancel()
 
     closed.add_done_callback(stop_if_gone)
+    events.on_silence = lambda: writer.write(encoder.encode(KEEP_ALIVE))
     try:
         async for text in events:
             await writer.write(encoder.encode(text))

@@ -1,0 +1,319 @@
+"""What each path under `/v1` does with an authenticated request. Acts only through Answering and the ports."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from . import completions, embeddings, responses_api, text_completions, workers_ai
+from .answering import Answer, Answering, ChatCall, StreamedAnswer
+from .catalog import Model
+from .errors import GatewayError, NotFound, UpstreamTimeout
+from .ports import Background, Clock, EdgeModels
+from .replies import ChatEvents, Encoder, EventStream, Reply, Stream, event_reply, json_reply, reported_reply
+from .report import Report, with_report
+from .requests import parse_chat, parse_prompt, validated
+from .settings import Settings
+from .text_completions import BatchRequest, TextEvents
+
+MODELS_PREFIX = "/v1/models/"
+CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_VIRTUAL_MODELS = ("auto", "edge", "cloud")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated request. `body` is its JSON, our header fields merged in; empty for GET."""
+
+    path: str
+    body: dict[str, Any]
+    tenant: str
+    cache_control: str | None
+    forwarded: Mapping[str, str]
+    background: Background
+    report: Report
+    started_ms: float
+
+
+class Endpoints:
+    """The API. Scope: isolate; holds no state of a request."""
+
+    def __init__(self, settings: Settings, answering: Answering, edge: EdgeModels, clock: Clock) -> None:
+        self._settings = settings
+        self._answering = answering
+        self._edge = edge
+        self._clock = clock
+
+    async def chat(self, call: Call) -> Reply:
+        answer = await self._answering.answer(_chat_call(call, call.body))
+        if isinstance(answer, StreamedAnswer):
+            return event_reply(answer.chunks, ChatEvents(), call.report)
+        return json_reply(with_report(answer.text, call.report.body_json()), call.report)
+
+    async def prompt(self, call: Call) -> Reply:
+        """`POST /`: one prompt, one answer, for people and scripts without an OpenAI client."""
+        body = parse_prompt(call.body).to_chat_body(call.body)
+        completion = await self._plain(_chat_call(call, body))
+        simple = {
+            "response": completions.text_of(completion),
+            "location": call.report.location.colo,
+            "latency_ms": round(call.report.timings_ms["total"], 1),
+        }
+        return reported_reply(simple, call.report)
+
+    async def text(self, call: Call) -> Reply:
+        request = text_completions.parse_text(call.body)
+        is_stream = call.body.get("stream") is True
+        bodies = text_completions.chat_bodies(call.body, request.prompts, stream=is_stream)
+        if is_stream:
+            return await self._stream_texts(call, bodies)
+        calls = [_chat_call(_part(call, len(bodies)), body) for body in bodies]
+        chats = await _together(self._plain, calls)
+        self._merge_reports(call, calls)
+        return reported_reply(text_completions.from_chats(chats), call.report)
+
+    async def text_stream(self, call: Call) -> Reply:
+        """`POST /v1/completions/stream`: the same as `stream: true`."""
+        return await self.text(replace(call, body={**call.body, "stream": True}))
+
+    async def batch(self, call: Call) -> Reply:
+        """Many prompts at once. A prompt that fails leaves null in its place and an entry in `errors`."""
+        prompts = validated(BatchRequest, call.body).prompts
+        bodies = text_completions.chat_bodies(call.body, prompts, stream=False)
+        calls = [_chat_call(_part(call, len(bodies)), body) for body in bodies]
+        results = await _together(self._plain_or_error, calls)
+        self._merge_reports(call, calls)
+        sequential_ms = sum(chat.report.timings_ms.get("total", 0.0) for chat in calls)
+        latency_ms = call.report.timings_ms["total"]
+        body: dict[str, Any] = {
+            "responses": [None if isinstance(r, GatewayError) else completions.text_of(r) for r in results],
+            "count": len(results),
+            "latency_ms": round(latency_ms, 1),
+            "sequential_ms": round(sequential_ms, 1),
+            "errors": [{"index": i, **r.to_body()} for i, r in enumerate(results) if isinstance(r, GatewayError)],
+        }
+        return reported_reply(body, call.report)
+
+    async def responses(self, call: Call) -> Reply:
+        request = responses_api.parse_responses(call.body)
+        chat = _chat_call(call, responses_api.chat_body(request, call.body))
+        if request.stream:
+            answer = await self._answering.answer(chat)
+            assert isinstance(answer, StreamedAnswer)
+            return event_reply(answer.chunks, responses_api.ResponsesEvents(request, call.body), call.report)
+        return reported_reply(responses_api.from_chat(await self._plain(chat), request, call.body), call.report)
+
+    async def embed(self, call: Call) -> Reply:
+        request = embeddings.parse_embeddings(call.body)
+        started_ms = self._clock.elapsed_ms()
+        parts = await _together(self._vectors, list(embeddings.calls(request.texts)))
+        report = call.report
+        report.timings_ms["embed"] = self._clock.elapsed_ms() - started_ms
+        report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
+        report.served_by, report.model, report.route_reason = "edge-model", embeddings.MODEL, "pinned"
+        report.cost_usd, report.usage_estimated = embeddings.cost_usd(request), True
+        return reported_reply(embeddings.response(request, [vector for part in parts for vector in part]), report)
+
+    async def explain(self, call: Call) -> Reply:
+        """`POST /v1/route`: decides and runs nothing."""
+        route = self._answering.route(_chat_call(call, call.body))
+        facts = {
+            "model": route.first.id,
+            "tier": route.first.tier,
+            "side": route.first.side,
+            "reason": route.reason,
+            "complexity": route.complexity,
+            "candidates": [model.id for model in route.models],
+        }
+        call.report.model, call.report.tier = route.first.id, route.first.tier
+        return reported_reply(facts, call.report)
+
+    async def models(self, call: Call) -> Reply:
+        models = [*map(_virtual_model, _VIRTUAL_MODELS), *map(_model_object, self._settings.catalog.models)]
+        return json_reply(completions.dump({"object": "list", "data": [*models, _embedder_object()]}), call.report)
+
+    async def model(self, call: Call) -> Reply:
+        model_id = unquote(call.path.removeprefix(MODELS_PREFIX))
+        if model_id in _VIRTUAL_MODELS:
+            return json_reply(completions.dump(_virtual_model(model_id)), call.report)
+        if model_id == embeddings.MODEL:
+            return json_reply(completions.dump(_embedder_object()), call.report)
+        model = self._settings.catalog.find(model_id)
+        if model is None:
+            message = "No such model. GET /v1/models lists those that exist."
+            raise NotFound(message, param="model", code="model_not_found")
+        return json_reply(completions.dump(_model_object(model)), call.report)
+
+    async def _plain(self, chat: ChatCall) -> dict[str, Any]:
+        answer = await self._answering.answer(chat)
+        assert isinstance(answer, Answer)
+        return completions.parse_completion(answer.text)
+
+    async def _plain_or_error(self, chat: ChatCall) -> dict[str, Any] | GatewayError:
+        try:
+            return await self._plain(chat)
+        except GatewayError as exc:
+            return exc
+
+    async def _stream_texts(self, call: Call, bodies: Sequence[dict[str, Any]]) -> Reply:
+        """One stream after the other; the first one's failure is still a proper status."""
+        choices_per_prompt = call.body.get("n") or 1
+
+        async def open_stream(place: int) -> Reply:
+            report = call.report if place == 0 else _part(call, len(bodies)).report
+            chat = replace(_chat_call(call, bodies[place]), report=report)
+            answer = await self._answering.answer(chat)
+            assert isinstance(answer, StreamedAnswer)
+            is_final = place == len(bodies) - 1
+            encoder: Encoder = TextEvents(place=place, choices_per_prompt=choices_per_prompt, is_final=is_final)
+            return event_reply(answer.chunks, encoder, report)
+
+        first = await open_stream(0)
+        if len(bodies) == 1:
+            return first
+        rest = [partial(open_stream, place) for place in range(1, len(bodies))]
+        return Reply(first.status, ChainedStream(first.body, rest), first.headers)
+
+    async def _vectors(self, inputs: Mapping[str, Any]) -> list[list[float]]:
+        try:
+            async with asyncio.timeout(self._settings.edge_timeout_s):
+                response = await self._edge.run(embeddings.MODEL, inputs)
+                text = await response.text()
+        except TimeoutError as exc:
+            raise UpstreamTimeout("The embedder took too long.") from exc
+        if response.status != 200:
+            raise workers_ai.parse_error(response.status, text)
+        return embeddings.parse_vectors(text, count=len(inputs["text"]))
+
+    def _merge_reports(self, call: Call, parts: Sequence[ChatCall]) -> None:
+        """What all parts have in common, and the sums."""
+        whole, reports = call.report, [part.report for part in parts]
+        for name in ("served_by", "model", "tier", "route_reason", "cloud_region", "cache"):
+            values = {getattr(report, name) for report in reports}
+            setattr(whole, name, values.pop() if len(values) == 1 else None)
+        whole.cost_usd = sum(report.cost_usd or 0.0 for report in reports)
+        whole.cost_avoided_usd = sum(report.cost_avoided_usd or 0.0 for report in reports)
+        whole.usage_estimated = any(report.usage_estimated for report in reports)
+        whole.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
+
+
+class ChainedStream:
+    """Several streams as one, each opened when the one before has ended. Scope: request."""
+
+    def __init__(self, first: str | Stream, rest: Sequence[Callable[[], Awaitable[Reply]]]) -> None:
+        self._current: str | Stream | None = first
+        self._rest = list(rest)
+        self.on_end: Callable[[], None] | None = None
+        self.on_silence: Callable[[], None] | None = None
+
+    def __aiter__(self) -> "ChainedStream":
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            if isinstance(self._current, str):
+                text, self._current = self._current, None
+                return text
+            if self._current is not None:
+                self._current.on_silence = self.on_silence
+                try:
+                    return await anext(self._current)
+                except StopAsyncIteration:
+                    self._current = None
+            if not self._rest:
+                self._end()
+                raise StopAsyncIteration
+            self._current = await self._open_next()
+
+    async def aclose(self) -> None:
+        self._rest.clear()
+        if isinstance(self._current, EventStream | ChainedStream):
+            await self._current.aclose()
+        self._end()
+
+    async def _open_next(self) -> str | Stream:
+        """A prompt that fails ends the whole stream: its answer can't be left out without a word."""
+        try:
+            return (await self._rest.pop(0)()).body
+        except GatewayError as exc:
+            self._rest.clear()
+            error = {"choices": [{"text": "", "index": 0, "logprobs": None, "finish_reason": "error"}]}
+            return ChatEvents().encode([completions.dump({**error, **exc.to_body()})], True)
+
+    def _end(self) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+
+
+async def _together(work: Callable[[_Item], Awaitable[_Result]], items: Sequence[_Item]) -> list[_Result]:
+    """The results in order, at most CONCURRENT_CALLS at a time; the first failure ends the others."""
+    if len(items) == 1:
+        return [await work(items[0])]
+    gate = asyncio.Semaphore(CONCURRENT_CALLS)
+
+    async def run(item: _Item) -> _Result:
+        async with gate:
+            return await work(item)
+
+    running = [asyncio.ensure_future(run(item)) for item in items]
+    try:
+        return list(await asyncio.gather(*running))
+    except BaseException:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+
+
+def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
+    return ChatCall(
+        request=parse_chat(body),
+        body=body,
+        tenant=call.tenant,
+        cache_control=call.cache_control,
+        forwarded=call.forwarded,
+        background=call.background,
+        report=call.report,
+        started_ms=call.started_ms,
+    )
+
+
+def _part(call: Call, parts: int) -> Call:
+    """A report of its own for one of several prompts; a single prompt keeps the request's."""
+    report = call.report
+    if parts == 1:
+        return call
+    return replace(call, report=Report(report.request_id, report.location, auth_open=report.auth_open))
+
+
+def _model_object(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": 0,
+        "owned_by": "cloudflare" if model.side == "edge" else "cloud",
+        "nearside": {
+            "side": model.side,
+            "tier": model.tier,
+            "context_window_tokens": model.context_window_tokens,
+            "input_usd_per_million": model.input_usd_per_million,
+            "output_usd_per_million": model.output_usd_per_million,
+            "features": list(model.features),
+        },
+    }
+
+
+def _virtual_model(model_id: str) -> dict[str, Any]:
+    """A name that lets the router choose."""
+    return {"id": model_id, "object": "model", "created": 0, "owned_by": "nearside"}
+
+
+def _embedder_object() -> dict[str, Any]:
+    facts = {"side": "edge", "dimensions": embeddings.DIMENSIONS}
+    return {"id": embeddings.MODEL, "object": "model", "created": 0, "owned_by": "cloudflare", "nearside": facts}

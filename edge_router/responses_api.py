@@ -1,0 +1,266 @@
+"""OpenAI's Responses API, text in and text out, answered as a chat. Stateless: nothing is kept to be continued.
+
+Source: OpenAI API reference, "Responses" and "Streaming events".
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from . import completions
+from .errors import RequestRejected
+from .requests import Controls, TokenLimit, validated
+from .sse import encode_event
+
+_PASSED_ON = (
+    "model",
+    "temperature",
+    "top_p",
+    "user",
+    "metadata",
+    "use_cache",
+    "max_latency_ms",
+    "cascade",
+    "residency",
+)
+_STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
+_INPUT_TEXT = ("input_text", "output_text", "text")
+
+
+class ResponsesRequest(Controls):
+    """`POST /v1/responses`."""
+
+    input: str | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    instructions: str | None = None
+    stream: bool | None = None
+    max_output_tokens: TokenLimit | None = None
+    text: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+def parse_responses(body: dict[str, Any]) -> ResponsesRequest:
+    """Raises RequestRejected that names what is wrong or not served."""
+    for name in _STATEFUL:
+        if body.get(name):
+            message = f"'{name}' is not served: send the whole conversation as 'input'."
+            raise RequestRejected(message, param=name, code="unsupported_value")
+    request = validated(ResponsesRequest, body)
+    if request.tools:
+        raise RequestRejected("Tools are served by /v1/chat/completions.", param="tools", code="unsupported_value")
+    return request
+
+
+def chat_body(request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request as a chat; raises RequestRejected for input that is not text."""
+    messages: list[dict[str, Any]] = []
+    if request.instructions:
+        messages.append({"role": "system", "content": request.instructions})
+    if isinstance(request.input, str):
+        messages.append({"role": "user", "content": request.input})
+    else:
+        messages += [_message(item, place) for place, item in enumerate(request.input)]
+    chat: dict[str, Any] = {name: body[name] for name in _PASSED_ON if body.get(name) is not None}
+    chat["messages"] = messages
+    if request.max_output_tokens:
+        chat["max_completion_tokens"] = request.max_output_tokens
+    if request.text and isinstance(request.text.get("format"), dict):
+        chat["response_format"] = _response_format(request.text["format"])
+    if request.stream:
+        chat |= {"stream": True, "stream_options": {"include_usage": True}}
+    return chat
+
+
+def from_chat(chat: Mapping[str, Any], request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The finished `response` object."""
+    entry = chat["choices"][0]
+    refusal = entry["message"].get("refusal")
+    text = entry["message"].get("content") or ""
+    part = {"type": "refusal", "refusal": refusal} if refusal else _text_part(text)
+    is_cut = entry["finish_reason"] == "length"
+    return _response(
+        chat,
+        request,
+        body,
+        status="incomplete" if is_cut else "completed",
+        output=[_output_message(_message_id(chat["id"]), "incomplete" if is_cut else "completed", [part])],
+        usage=chat["usage"],
+        incomplete_details={"reason": "max_output_tokens"} if is_cut else None,
+    )
+
+
+class ResponsesEvents:
+    """Chat chunks as the typed events of the Responses API, numbered, ended by completed, incomplete or failed."""
+
+    def __init__(self, request: ResponsesRequest, body: Mapping[str, Any]) -> None:
+        self._request = request
+        self._body = body
+        self._number = 0
+        self._chat: dict[str, Any] | None = None
+        self._text: list[str] = []
+        self._finish: str | None = None
+        self._usage: Mapping[str, Any] | None = None
+        self._error: Mapping[str, Any] | None = None
+        self._report: Any = None
+
+    def encode(self, texts: list[str], is_last: bool) -> str:
+        events = [event for text in texts for event in self._take(json.loads(text))]
+        if is_last:
+            events += self._end()
+        return "".join(events)
+
+    def _take(self, chunk: dict[str, Any]) -> list[str]:
+        events: list[str] = []
+        self._report = chunk.get("nearside", self._report)
+        self._usage = chunk.get("usage") or self._usage
+        self._error = chunk.get("error") or self._error
+        if self._chat is None:
+            self._chat = {name: chunk[name] for name in ("id", "created", "model")}
+            events += self._begin()
+        for entry in chunk["choices"]:
+            self._finish = entry["finish_reason"] or self._finish
+            content = entry["delta"].get("content")
+            if content:
+                self._text.append(content)
+                events.append(self._part_event("output_text.delta", delta=content, logprobs=[]))
+        return events
+
+    def _begin(self) -> list[str]:
+        started = self._snapshot("in_progress", [])
+        item = _output_message(self._message_id, "in_progress", [])
+        return [
+            self._event("response.created", response=started),
+            self._event("response.in_progress", response=started),
+            self._event("response.output_item.added", output_index=0, item=item),
+            self._part_event("content_part.added", part=_text_part("")),
+        ]
+
+    def _end(self) -> list[str]:
+        if self._chat is None:
+            return []
+        text = "".join(self._text)
+        if self._error is not None:
+            error = {"code": self._error.get("code") or "server_error", "message": self._error.get("message")}
+            item = _output_message(self._message_id, "incomplete", [_text_part(text)])
+            failed = {**self._snapshot("failed", [item]), "error": error}
+            return [self._event("response.failed", response=failed)]
+        status: Literal["completed", "incomplete"] = "incomplete" if self._finish == "length" else "completed"
+        item = _output_message(self._message_id, status, [_text_part(text)])
+        finished = self._snapshot(status, [item])
+        return [
+            self._part_event("output_text.done", text=text, logprobs=[]),
+            self._part_event("content_part.done", part=_text_part(text)),
+            self._event("response.output_item.done", output_index=0, item=item),
+            self._event(f"response.{status}", response=finished),
+        ]
+
+    @property
+    def _message_id(self) -> str:
+        assert self._chat is not None
+        return _message_id(self._chat["id"])
+
+    def _snapshot(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+        assert self._chat is not None
+        details = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        usage = self._usage if status in ("completed", "incomplete") else None
+        snapshot = _response(
+            self._chat, self._request, self._body, status=status, output=output, usage=usage, incomplete_details=details
+        )
+        return snapshot if self._report is None else {**snapshot, "nearside": self._report}
+
+    def _part_event(self, name: str, **fields: Any) -> str:
+        return self._event(f"response.{name}", item_id=self._message_id, output_index=0, content_index=0, **fields)
+
+    def _event(self, name: str, **fields: Any) -> str:
+        data = completions.dump({"type": name, "sequence_number": self._number, **fields})
+        self._number += 1
+        return f"event: {name}\n" + encode_event(data)
+
+
+def _message(item: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """One input item, `{role, content}` with text alone, as a chat message."""
+    where = f"input[{place}]"
+    if item.get("type", "message") != "message":
+        raise RequestRejected("Only messages are served as input.", param=f"{where}.type", code="unsupported_value")
+    content = item.get("content")
+    if isinstance(content, list):
+        content = "\n".join(_part_text(part, f"{where}.content[{i}]") for i, part in enumerate(content))
+    return {"role": item.get("role", "user"), "content": content}
+
+
+def _part_text(part: Any, where: str) -> str:
+    if isinstance(part, dict) and part.get("type") in _INPUT_TEXT and isinstance(part.get("text"), str):
+        return str(part["text"])
+    raise RequestRejected("Only text parts are served.", param=where, code="unsupported_value")
+
+
+def _response_format(text_format: Mapping[str, Any]) -> dict[str, Any]:
+    """The Responses API has the schema's fields flat, chats have them under `json_schema`."""
+    kind = text_format.get("type")
+    if kind != "json_schema":
+        return {"type": kind}
+    schema = {name: value for name, value in text_format.items() if name != "type"}
+    return {"type": kind, "json_schema": schema}
+
+
+def _response(
+    chat: Mapping[str, Any],
+    request: ResponsesRequest,
+    body: Mapping[str, Any],
+    *,
+    status: str,
+    output: list[dict[str, Any]],
+    usage: Mapping[str, Any] | None,
+    incomplete_details: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "id": "resp_" + chat["id"].removeprefix("chatcmpl-"),
+        "object": "response",
+        "created_at": chat["created"],
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": incomplete_details,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "model": chat["model"],
+        "output": output,
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "store": False,
+        "temperature": body.get("temperature") if body.get("temperature") is not None else 1.0,
+        "text": request.text or {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": body.get("top_p") if body.get("top_p") is not None else 1.0,
+        "truncation": "disabled",
+        "usage": None if usage is None else _usage(usage),
+        "user": body.get("user"),
+        "metadata": body.get("metadata") or {},
+    }
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": reasoning},
+        "total_tokens": usage["total_tokens"],
+    }
+
+
+def _message_id(chat_id: str) -> str:
+    return "msg_" + chat_id.removeprefix("chatcmpl-")
+
+
+def _output_message(message_id: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": message_id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -1,0 +1,197 @@
+"""One live stream to a caller: batches of chunks as they arrive, heartbeats while nothing does, and always an end.
+
+The pure rules of what a stream may say are in `relay`; here is when: how long a model may think, be silent or
+crawl, and that whoever stops listening stops the upstream.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from .errors import GatewayError, UpstreamTimeout
+from .ports import Clock, Log, UpstreamResponse
+from .relay import StreamRelay
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """heartbeat_s: silence before a comment is sent. idle_s: silence before the stream counts as dead.
+
+    min_tokens_per_s: the slowest average that counts as alive, judged from grace_s after the first token on.
+    """
+
+    heartbeat_s: float
+    idle_s: float
+    min_tokens_per_s: float
+    grace_s: float
+
+
+@dataclass(slots=True)
+class OpenStream:
+    """An upstream's stream that has shown its first content. `pending`: chunks that were read but not sent yet."""
+
+    label: str
+    response: UpstreamResponse
+    chunks: AsyncIterator[bytes]
+    relay: StreamRelay
+    pending: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """JSON texts of chunks to send together. Empty and not last: nothing to say yet, send a heartbeat."""
+
+    texts: list[str]
+    is_last: bool
+
+
+class Storyteller(Protocol):
+    """What the stream's owner adds to it."""
+
+    def begin(self, stream: OpenStream) -> list[str]:
+        """The first chunks, once it is known who answers."""
+        ...
+
+    def settle(self, stream: OpenStream) -> list[str]:
+        """The last chunks, `stream.relay.error` telling whether all went well."""
+        ...
+
+    def fail(self, error: GatewayError) -> list[str]:
+        """The only chunks of a stream that nobody could answer after its headers were sent."""
+        ...
+
+
+class LiveChunks:
+    """The batches of one answer, ended by one whose `is_last` is set. Close it to stop the upstream.
+
+    on_silence: called when a heartbeat is due while a batch is awaited. Scope: request.
+    """
+
+    def __init__(
+        self,
+        opening: "asyncio.Task[OpenStream]",
+        owner: Storyteller,
+        limits: StreamLimits,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._opening = opening
+        self._owner = owner
+        self._limits = limits
+        self._clock = clock
+        self._log = log
+        self._stream: OpenStream | None = None
+        self._is_over = False
+        self._watchdog: _Watchdog | None = None
+        self.on_silence: Callable[[], None] | None = None
+
+    def __aiter__(self) -> "LiveChunks":
+        return self
+
+    async def __anext__(self) -> Batch:
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._stream is not None:
+            return await self._next(self._stream)
+
+        done, _ = await asyncio.wait({self._opening}, timeout=self._limits.heartbeat_s)
+        if not done:
+            return Batch([], is_last=False)
+        try:
+            self._stream = self._opening.result()
+        except GatewayError as exc:
+            self._is_over = True
+            return Batch(self._owner.fail(exc), is_last=True)
+        texts = self._owner.begin(self._stream)
+        self._watchdog = _Watchdog(self._stream, self._limits, self._clock, self._beat)
+        return Batch(texts, is_last=False) if texts else await self._next(self._stream)
+
+    async def aclose(self) -> None:
+        """Harmless after the end. Before it, the upstream is told that nobody listens."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        if self._stream is not None:
+            await self._stream.response.cancel()
+        else:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+
+    async def _next(self, stream: OpenStream) -> Batch:
+        relay, watchdog, texts = stream.relay, self._watchdog, []
+        assert watchdog is not None
+        while not relay.is_done and not relay.error:
+            try:
+                chunk = await anext(stream.chunks, None)
+                texts = relay.end() if chunk is None else relay.feed(chunk)
+            except GatewayError as exc:
+                relay.error = exc
+            except Exception as exc:  # a bug must not end a stream without a word
+                self._log.event("crash", reason=type(exc).__name__, upstream=stream.label)
+                relay.error = GatewayError("The gateway failed while streaming.", code="internal_error")
+            relay.error = watchdog.verdict() or relay.error
+            if texts and not relay.is_done and not relay.error:
+                return Batch(texts, is_last=False)
+
+        self._is_over = True
+        watchdog.stop()
+        last = Batch(texts + self._owner.settle(stream), is_last=True)
+        if relay.error:
+            await stream.response.cancel()
+        return last
+
+    def _beat(self) -> None:
+        if self.on_silence is not None:
+            self.on_silence()
+
+
+class _Watchdog:
+    """One timer per stream instead of one per chunk: timers are costly, and counted, in a Worker."""
+
+    def __init__(self, stream: OpenStream, limits: StreamLimits, clock: Clock, beat: Callable[[], None]) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._clock = clock
+        self._beat = beat
+        self._started_ms = self._heard_ms = clock.elapsed_ms()
+        self._error: GatewayError | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(self._pause_s(0.0), self._look)
+
+    def verdict(self) -> GatewayError | None:
+        """Notes that something arrived. Why the stream must end, or None."""
+        self._heard_ms = self._clock.elapsed_ms()
+        return self._error or self._too_slow()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        silent_s = (self._clock.elapsed_ms() - self._heard_ms) / 1000
+        if silent_s >= self._limits.idle_s:
+            self._error = UpstreamTimeout("The model stopped sending.", code="stream_stalled")
+        else:
+            self._error = self._too_slow()
+        if self._error:
+            # The read that is awaited ends with the upstream, and then asks for the verdict.
+            self._ending = asyncio.ensure_future(self._stream.response.cancel())
+            return
+        if silent_s >= self._limits.heartbeat_s:
+            self._beat()
+        self._timer = asyncio.get_running_loop().call_later(self._pause_s(silent_s), self._look)
+
+    def _pause_s(self, silent_s: float) -> float:
+        """Until the next thing that could be due."""
+        heartbeat_s = self._limits.heartbeat_s
+        return max(0.01, min(heartbeat_s - silent_s % heartbeat_s, self._limits.idle_s - silent_s))
+
+    def _too_slow(self) -> GatewayError | None:
+        elapsed_s = (self._clock.elapsed_ms() - self._started_ms) / 1000
+        if elapsed_s < self._limits.grace_s or self._stream.relay.is_done:
+            return None
+        if self._stream.relay.deltas >= self._limits.min_tokens_per_s * elapsed_s:
+            return None
+        return UpstreamTimeout("The model sends too slowly.", code="stream_too_slow")

@@ -1,0 +1,125 @@
+"""OpenAI's older text completions, answered as chats: `/v1/completions`, its list of prompts, its stream.
+
+Source: OpenAI API reference, "Create completion".
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import completions
+from .errors import RequestRejected
+from .requests import Controls, validated
+from .sse import DONE_EVENT, encode_event
+
+MAX_PROMPTS = 128
+_NOT_FOR_CHAT = frozenset({"prompt", "prompts", "best_of", "echo", "logprobs", "suffix", "stream_options"})
+
+
+class TextRequest(Controls):
+    """The fields that only text completions have; the rest is checked as a chat."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @property
+    def prompts(self) -> list[str]:
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+
+class BatchRequest(BaseModel):
+    """`POST /v1/completions/batch`: many prompts, the other fields shared."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    prompts: Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+
+
+def parse_text(body: dict[str, Any]) -> TextRequest:
+    """Raises RequestRejected, also for what chats can't do: token arrays, suffixes, echoes, log-probabilities."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and prompt and not all(isinstance(item, str) for item in prompt):
+        message = "Token arrays are not served: send 'prompt' as text or a list of texts."
+        raise RequestRejected(message, param="prompt", code="invalid_type")
+    request = validated(TextRequest, body)
+    refused = {
+        "echo": request.echo,
+        "suffix": request.suffix,
+        "logprobs": request.logprobs,
+        "best_of": request.best_of is not None and request.best_of > (body.get("n") or 1),
+    }
+    for name, is_asked in refused.items():
+        if is_asked:
+            raise RequestRejected(f"'{name}' is not served.", param=name, code="unsupported_value")
+    return request
+
+
+def chat_bodies(body: Mapping[str, Any], prompts: Sequence[str], *, stream: bool) -> list[dict[str, Any]]:
+    """One chat per prompt, with the parameters that both have."""
+    shared = {name: value for name, value in body.items() if name not in _NOT_FOR_CHAT}
+    if stream:
+        shared |= {"stream": True, "stream_options": body.get("stream_options")}
+    else:
+        shared.pop("stream", None)
+    return [{**shared, "messages": [{"role": "user", "content": prompt}]} for prompt in prompts]
+
+
+def from_chats(chats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One text completion from the chat completions of its prompts, in their order."""
+    first = chats[0]
+    choices = [
+        _choice(entry["message"].get("content") or "", len(chat["choices"]) * place + position, entry["finish_reason"])
+        for place, chat in enumerate(chats)
+        for position, entry in enumerate(chat["choices"])
+    ]
+    return {
+        "id": _text_id(first["id"]),
+        "object": "text_completion",
+        "created": first["created"],
+        "model": first["model"],
+        "choices": choices,
+        "usage": _sum(chat["usage"] for chat in chats),
+    }
+
+
+class TextEvents:
+    """Chat chunks as text completion chunks. place: of the prompt in its list, which counts the choices on."""
+
+    def __init__(self, *, place: int = 0, choices_per_prompt: int = 1, is_final: bool = True) -> None:
+        self._first_index = place * choices_per_prompt
+        self._is_final = is_final
+
+    def encode(self, texts: list[str], is_last: bool) -> str:
+        events = "".join(encode_event(self._translated(json.loads(text))) for text in texts)
+        return events + DONE_EVENT if is_last and self._is_final else events
+
+    def _translated(self, chunk: dict[str, Any]) -> str:
+        choices = [
+            _choice(
+                entry["delta"].get("content") or "", self._first_index + entry.get("index", 0), entry["finish_reason"]
+            )
+            for entry in chunk["choices"]
+        ]
+        text_id = _text_id(chunk["id"])
+        return completions.dump({**chunk, "id": text_id, "object": "text_completion", "choices": choices})
+
+
+def _choice(text: str, index: int, finish_reason: str | None) -> dict[str, Any]:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _text_id(chat_id: str) -> str:
+    return "cmpl-" + chat_id.removeprefix("chatcmpl-")
+
+
+def _sum(usages: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    total = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    for usage in usages:
+        for name in total:
+            total[name] += usage[name]
+    return total
