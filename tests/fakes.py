@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,6 +44,20 @@ class FakeClock:
         self._now_s += seconds
 
 
+class RunningClock(FakeClock):
+    """Moves by itself too, for what a timer of the event loop decides. Such tests wait for milliseconds."""
+
+    def __init__(self, now_s: float = START_S) -> None:
+        super().__init__(now_s)
+        self._began_s = time.monotonic()
+
+    def now_s(self) -> float:
+        return super().now_s() + time.monotonic() - self._began_s
+
+    def elapsed_ms(self) -> float:
+        return super().elapsed_ms() + (time.monotonic() - self._began_s) * 1000
+
+
 class MemoryStore:
     """A dictionary. `texts` may be filled and read by the test; `ttl_s` is what the last write of a key asked for."""
 
@@ -70,11 +85,14 @@ class FailingStore:
 
 STALL: Literal["stall"] = "stall"  # as a step of a body: nothing more ever comes
 
-Step = bytes | Exception | Literal["stall"]
+Step = bytes | Exception | Literal["stall"] | float
 
 
 class FakeUpstreamResponse:
-    """A scripted answer: its body is `steps`, one after the other, read whole or as it arrives."""
+    """A scripted answer: its body is `steps`, one after the other, read whole or as it arrives.
+
+    A number is a pause in seconds. Cancelling ends the body, also for a read that is awaited at that moment.
+    """
 
     def __init__(
         self,
@@ -87,7 +105,9 @@ class FakeUpstreamResponse:
         self._status = status
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._on_read = on_read
-        self.is_cancelled = False
+        self._end = asyncio.Event()
+        self.cancels = 0
+        self.open_reads = 0
 
     @classmethod
     def plain(
@@ -106,6 +126,10 @@ class FakeUpstreamResponse:
     def status(self) -> int:
         return self._status
 
+    @property
+    def is_cancelled(self) -> bool:
+        return self.cancels > 0
+
     def header(self, name: str) -> str | None:
         return self._headers.get(name.lower())
 
@@ -114,16 +138,30 @@ class FakeUpstreamResponse:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for step in self._steps:
+            if self._end.is_set():
+                return
             self._on_read()
             if isinstance(step, Exception):
                 raise step
-            if step == STALL:
-                await asyncio.Event().wait()
-            else:
+            if isinstance(step, bytes):
                 yield step
+            else:
+                await self._pause(None if step == STALL else float(step))
 
     async def cancel(self) -> None:
-        self.is_cancelled = True
+        self.cancels += 1
+        self._end.set()
+
+    async def _pause(self, seconds: float | None) -> None:
+        """As long as a read that waits for bytes: until they come or the answer is cancelled."""
+        self.open_reads += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.open_reads -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +302,8 @@ class FakeRequest:
     method: str = "POST"
     path: str = "/v1/chat/completions"
     content: str | Exception = ""
-    given: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     location: Location = UNKNOWN
-
-    def header(self, name: str) -> str | None:
-        return self.given.get(name)
-
-    def headers(self) -> Mapping[str, str]:
-        return self.given
 
     async def body(self) -> str:
         if isinstance(self.content, Exception):

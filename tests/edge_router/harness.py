@@ -8,9 +8,11 @@ from typing import Any, Literal
 from edge_router.answering import Answering
 from edge_router.catalog import Catalog, Model
 from edge_router.complexity import ComplexityScorer, KeywordRules
-from edge_router.gateway import Gateway, Probe, Reply
+from edge_router.endpoints import Endpoints
+from edge_router.gateway import Gateway, Probe
 from edge_router.location import Location
 from edge_router.ports import Store
+from edge_router.replies import Reply
 from edge_router.routing import Thresholds
 from edge_router.settings import Region, Settings
 from tests.fakes import (
@@ -45,6 +47,7 @@ COMPLEX_PROMPT = "Explain step by step why the sky is blue."
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 DONE = b"data: [DONE]\n\n"
+HEARTBEAT = ": keep-alive"
 
 
 def chat_body(prompt: str = SIMPLE_PROMPT, **fields: Any) -> dict[str, Any]:
@@ -133,6 +136,9 @@ class World:
     regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
     scorer: ComplexityScorer = field(default_factory=KeywordRules)
     timeout_s: float = 5.0
+    heartbeat_s: float = 5.0
+    min_tokens_per_s: float = 1.0
+    slow_grace_s: float = 15.0
     store: Store = field(default_factory=MemoryStore)
     keys: Store = field(default_factory=MemoryStore)
     edge: FakeEdgeModels = field(default_factory=lambda: FakeEdgeModels(answer_edge))
@@ -157,6 +163,9 @@ class World:
             edge_timeout_s=self.timeout_s,
             cloud_timeout_s=self.timeout_s,
             stream_idle_s=self.timeout_s,
+            heartbeat_s=self.heartbeat_s,
+            min_tokens_per_s=self.min_tokens_per_s,
+            slow_grace_s=self.slow_grace_s,
             thresholds=Thresholds(),
         )
         ids = CountingIds()
@@ -173,7 +182,7 @@ class World:
         )
         return Gateway(
             settings,
-            answering,
+            Endpoints(settings, answering, self.edge, self.clock),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
             telemetry=self.telemetry,
@@ -235,14 +244,26 @@ def error_of(reply: Reply) -> dict[str, Any]:
     return error
 
 
-async def read_stream(reply: Reply) -> list[dict[str, Any]]:
-    """Every chunk of a streamed reply; the stream ends with `[DONE]`, once."""
+async def read_events(reply: Reply) -> list[str]:
+    """Every event and comment of a streamed reply, as text without its blank line."""
     assert reply.headers["content-type"].startswith("text/event-stream")
     text = reply.body if isinstance(reply.body, str) else "".join([part async for part in reply.body])
-    events = text.split("\n\n")
-    assert events[-2:] == ["data: [DONE]", ""]
-    assert events.count("data: [DONE]") == 1
-    return [json.loads(each.removeprefix("data: ")) for each in events[:-2]]
+    *events, rest = text.split("\n\n")
+    assert rest == ""
+    return events
+
+
+async def read_stream(reply: Reply) -> list[dict[str, Any]]:
+    """Every chunk of a streamed reply, heartbeats left out; the stream ends with `[DONE]`, once."""
+    return chunks_of(await read_events(reply))
+
+
+def chunks_of(events: Sequence[str]) -> list[dict[str, Any]]:
+    """The same of events that were read before."""
+    *chunks, done = [each for each in events if each != HEARTBEAT]
+    assert done == "data: [DONE]"
+    assert done not in chunks
+    return [json.loads(each.removeprefix("data: ")) for each in chunks]
 
 
 def streamed_text(chunks: Sequence[Mapping[str, Any]], index: int = 0) -> str:

@@ -9,8 +9,8 @@ import pytest
 from edge_router.auth import hash_secret
 from edge_router.catalog import DEFAULT_MODELS, Model
 from edge_router.errors import CloudUnavailable, UpstreamError
-from edge_router.gateway import Reply
 from edge_router.ports import Store
+from edge_router.replies import Reply
 from edge_router.settings import Region
 from tests.edge_router.harness import (
     CLOUD_FAST,
@@ -39,7 +39,17 @@ from tests.edge_router.harness import (
     streamed_text,
     text_of,
 )
-from tests.fakes import STALL, CloudCall, EdgeCall, FailingStore, FakeFlights, FakeUpstreamResponse, MemoryStore, Step
+from tests.fakes import (
+    STALL,
+    CloudCall,
+    EdgeCall,
+    FailingStore,
+    FakeFlights,
+    FakeUpstreamResponse,
+    MemoryStore,
+    RunningClock,
+    Step,
+)
 
 STREAM = chat_body(stream=True)
 TO_CLOUD = chat_body(COMPLEX_PROMPT)
@@ -91,6 +101,41 @@ async def test_complex_question() -> None:
     assert reply.headers["nearside-served-by"] == "cloud"
     assert reply.headers["nearside-cloud-region"] == "fra"
     assert reply.headers["nearside-complexity"] == "0.8"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"stop": "x"}, {"n": 2}, {"logprobs": True}, {"logit_bias": {"5": 1}}, {"top_logprobs": 2}],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_parameter_that_the_small_model_does_not_know(fields: dict[str, Any]) -> None:
+    """Goes to a model that does, instead of being ignored without a word; pinned, it is refused by its name."""
+    name = next(iter(fields))
+    reply = await World().ask(chat_body(**fields))
+    refused = await World().ask(chat_body(model=EDGE_SMALL.id, **fields))
+
+    assert reply.headers["nearside-model"] == EDGE_LARGE.id
+    assert reply.headers["nearside-route-reason"] == "parameters"
+    assert (refused.status, error_of(refused)["param"]) == (400, name)
+    assert name in error_of(refused)["message"]
+
+
+@pytest.mark.parametrize("fields", [{"stop": None}, {"stop": []}, {"n": 1}, {"logprobs": False}], ids=str)
+async def test_parameter_that_asks_for_nothing(fields: dict[str, Any]) -> None:
+    """The small model answers: it is what it does anyway."""
+    reply = await World().ask(chat_body(**fields))
+
+    assert reply.headers["nearside-model"] == EDGE_SMALL.id
+
+
+async def test_hard_question_for_the_edge() -> None:
+    """Its strongest model answers: nobody who names a side asked for the weakest one."""
+    world = World()
+    reply = await world.ask(chat_body(COMPLEX_PROMPT, model="edge"))
+
+    assert reply.headers["nearside-model"] == EDGE_LARGE.id
+    assert reply.headers["nearside-route-reason"] == "forced-edge"
+    assert world.cloud.calls == []
 
 
 async def test_question_too_hard_for_every_tier() -> None:
@@ -288,18 +333,19 @@ async def test_entry_older_than_the_caller_accepts() -> None:
     reply = await ask_twice(world, chat_body(), chat_body(), headers={"cache-control": "max-age=60"})
 
     assert world.calls == 2
-    assert "hit" not in reply.headers["cache-status"]
-    assert reply.headers["cache-status"].endswith("; stored")
+    assert reply.headers["cache-status"] == "nearside; fwd=stale; stored"
+    assert "age" not in reply.headers
 
 
 async def test_entry_after_its_lifetime() -> None:
-    """Not served."""
+    """Not served, and told apart from a question that is new."""
     world = World()
     await ask_twice(world, chat_body(), chat_body())
     world.clock.advance(3600)
-    await world.ask(chat_body())
+    reply = await world.ask(chat_body())
 
     assert world.calls == 2
+    assert reply.headers["cache-status"] == "nearside; fwd=stale; stored"
 
 
 GARBAGE = [
@@ -486,7 +532,7 @@ async def test_no_region_configured() -> None:
     [
         pytest.param(400, {"message": "Bad n.", "param": "n", "code": "bad_n"}, "n", "bad_n", id="with a code"),
         pytest.param(422, {"message": "No.", "param": 5, "code": 77}, None, "77", id="odd types"),
-        pytest.param(404, {"code": "model_not_found"}, None, "model_not_found", id="without a message"),
+        pytest.param(404, {"message": "No model.", "code": "no_model"}, None, "no_model", id="without a parameter"),
         pytest.param(
             400,
             {"message": "Bad n.", "type": "invalid_request_error", "param": "n", "code": None},
@@ -535,6 +581,8 @@ async def test_cloud_that_limits_the_rate(retry_after: str | None, expected: str
     [
         pytest.param(500, "<html>oops</html>", (502, "upstream_error"), id="500 that is not JSON"),
         pytest.param(503, {"error": {"code": "overloaded"}}, (502, "overloaded"), id="503 with a code"),
+        pytest.param(404, {"error": {"code": "gone"}}, (502, "gone"), id="404 that says nothing to the caller"),
+        pytest.param(404, "<html>oops</html>", (502, "upstream_error"), id="404 of somebody else"),
         pytest.param(502, {"error": "text"}, (502, "upstream_error"), id="an error that is text"),
         pytest.param(502, "[]", (502, "upstream_error"), id="a list"),
         pytest.param(504, {"error": {"code": "x"}}, (504, "upstream_timeout"), id="504"),
@@ -643,6 +691,8 @@ async def test_stream_whose_usage_has_to_be_estimated() -> None:
         pytest.param([], id="nothing"),
         pytest.param([DONE], id="only the end"),
         pytest.param([event(chunk({"role": "assistant"}))], id="only the role"),
+        pytest.param([event(chunk({"role": "assistant"})), DONE], id="only the role and the end"),
+        pytest.param([event(chunk({"content": "x"})).replace(b"x", b"\xff")], id="not UTF-8"),
         pytest.param([event({"error": {"message": "x"}})], id="an error"),
         pytest.param([event("no json")], id="not JSON"),
         pytest.param([event(chunk({"role": "assistant"})), UpstreamError("cut")], id="breaks off"),
@@ -680,7 +730,7 @@ FIRST = [event(chunk({"role": "assistant", "content": ""})), event(chunk({"conte
 async def test_stream_that_dies_after_its_first_content(steps: list[Step], code: str) -> None:
     """Exactly one error chunk, then `[DONE]`; the upstream is let go; nothing is kept."""
     broken = FakeUpstreamResponse.stream(*FIRST, *steps)
-    world = World(cloud=cloud(lambda call: broken), timeout_s=0.03)
+    world = World(cloud=cloud(lambda call: broken), timeout_s=0.03, clock=RunningClock())
     chunks = await read_stream(await world.ask({**TO_CLOUD, "stream": True}))
 
     errors = [each for each in chunks if "error" in each]

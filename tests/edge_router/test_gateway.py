@@ -9,9 +9,10 @@ import pytest
 from edge_router import __version__
 from edge_router.auth import hash_secret
 from edge_router.catalog import Model
+from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.errors import BodyTooLarge, RequestRejected, StoreError
-from edge_router.gateway import Reply
 from edge_router.location import UNKNOWN
+from edge_router.replies import Reply
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
     DONE,
@@ -223,12 +224,13 @@ async def test_body_that_can_not_be_answered(body: object, status: int) -> None:
 
 
 async def test_list_of_models() -> None:
-    """The three names that let the router choose, then the catalog."""
+    """The three names that let the router choose, then the catalog, then the embedder."""
     models = read_json(await World().ask(path="/v1/models", method="GET"))["data"]
 
-    assert [model["id"] for model in models] == ["auto", "edge", "cloud", *(model.id for model in MODELS)]
+    assert [model["id"] for model in models] == ["auto", "edge", "cloud", *(model.id for model in MODELS), EMBEDDER]
     assert models[3]["owned_by"] == "cloudflare"
-    assert models[-1]["nearside"]["tier"] == "cloud-quality"
+    assert models[-2]["nearside"]["tier"] == "cloud-quality"
+    assert models[-1]["nearside"] == {"side": "edge", "dimensions": 384}
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,7 @@ async def test_list_of_models() -> None:
     [
         pytest.param("auto", "auto", id="a name for the router"),
         pytest.param("edge-small-1", "edge-small-1", id="of the catalog"),
+        pytest.param(EMBEDDER, EMBEDDER, id="the embedder"),
         pytest.param("@cf/a/b", "@cf/a/b", id="with slashes"),
         pytest.param("%40cf%2Fa%2Fb", "@cf/a/b", id="percent-encoded"),
     ],

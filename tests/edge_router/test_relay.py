@@ -38,7 +38,7 @@ def run(of: StreamRelay, *pieces: bytes) -> list[dict[str, Any]]:
     """Every chunk that a caller gets of a stream that then ends."""
     texts = [text for piece in pieces for text in of.feed(piece)] + of.end()
     if not of.error:
-        texts += of.closing()
+        texts += of.closing("")
     return [json.loads(text) for text in texts]
 
 
@@ -50,7 +50,7 @@ def test_openai_stream() -> None:
 
     assert [event(text) for text in sent] == stream[:3]
     assert of.is_done
-    assert [event(text) for text in of.closing()] == stream[3:4]
+    assert [event(text) for text in of.closing("")] == stream[3:4]
 
 
 def test_native_stream() -> None:

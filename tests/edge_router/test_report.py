@@ -111,12 +111,13 @@ def test_decimals(value: float, text: str) -> None:
         pytest.param('{ "a" : 1.0 }\n', '{ "a" : 1.0 ,"nearside":{}}', id="spaces"),
         pytest.param("{}", '{"nearside":{}}', id="empty"),
         pytest.param("{ \n}", '{ \n"nearside":{}}', id="empty with white space"),
-        pytest.param(" {}", ' {"nearside":{}}', id="empty after white space"),
+        pytest.param(" {}", '{"nearside":{}}', id="empty after white space"),
+        pytest.param('\n{"a":1}\n', '{"a":1,"nearside":{}}', id="white space around it"),
         pytest.param('{"a":"}"}', '{"a":"}","nearside":{}}', id="a brace in a string"),
     ],
 )
 def test_report_in_a_body(text: str, expected: str) -> None:
-    """Stands last; the rest stays byte for byte."""
+    """Stands last; the rest stays byte for byte, but for white space around it."""
     assert with_report(text, "{}") == expected
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router import sse
-from edge_router.sse import DONE, DONE_EVENT, KEEP_ALIVE, Decoder, EventTooLarge, encode_event
+from edge_router.sse import DONE, DONE_EVENT, KEEP_ALIVE, BadStream, Decoder, encode_event
 
 STREAMS = [
     pytest.param("data: a\n\ndata: b\n\n", ["a", "b"], id="line feeds"),
@@ -75,7 +75,6 @@ def test_encoded_events_read_back(texts: list[str]) -> None:
         pytest.param(b"data: a\r", ["a"], id="after a carriage return"),
         pytest.param(b"data: a\r\n", ["a"], id="after both"),
         pytest.param(b"data: a\ndata: b", ["a\nb"], id="in the second line of an event"),
-        pytest.param(b"data: \xf0\x9f", ["\ufffd"], id="inside a character"),
         pytest.param(b"data: a\n\n", [], id="after a whole event"),
         pytest.param(b": ping", [], id="in a comment"),
         pytest.param(b"", [], id="nothing was sent"),
@@ -92,14 +91,41 @@ def test_stream_that_stops_before_the_blank_line(stream: bytes, expected: list[s
     assert decoder.flush() == []
 
 
-def test_bytes_that_are_not_utf_8() -> None:
-    """They become U+FFFD; the event is kept."""
-    assert Decoder().feed(b"data: a\xffb\n\n") == ["a\ufffdb"]
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"data: a\xffb\n\n", id="a byte that is in no character"),
+        pytest.param(b"data: \xf0\x9f\n\n", id="half a character"),
+        pytest.param(b"data: \xed\xa0\xbd\n\n", id="half a surrogate pair"),
+    ],
+)
+def test_bytes_that_are_not_utf_8(data: bytes) -> None:
+    """Refused: a replaced character would be passed on as if the model had said it."""
+    with pytest.raises(BadStream, match="UTF-8"):
+        Decoder().feed(data)
+
+
+def test_stream_that_stops_inside_a_character() -> None:
+    """Refused at the end, as it would have been in the middle."""
+    decoder = Decoder()
+    decoder.feed(b"data: \xf0\x9f")
+
+    with pytest.raises(BadStream, match="UTF-8"):
+        decoder.flush()
+
+
+def test_bytes_that_are_not_utf_8_in_a_field_that_nobody_reads() -> None:
+    """Are passed over with it."""
+    assert Decoder().feed(b": \xff\nevent: \xff\ndata: a\n\n") == ["a"]
 
 
 def test_byte_order_mark_at_the_start() -> None:
     """It is not part of the first line: HTML decodes an event stream with "UTF-8 decode", which drops it."""
-    assert Decoder().feed("\ufeffdata: a\n\ndata: \ufeffb\n\n".encode()) == ["a", "\ufeffb"]
+    data = "\ufeffdata: a\n\ndata: \ufeffb\n\n".encode()
+
+    for place in range(len(data)):
+        decoder = Decoder()
+        assert decoder.feed(data[:place]) + decoder.feed(data[place:]) == ["a", "\ufeffb"]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +134,8 @@ def test_byte_order_mark_at_the_start() -> None:
         pytest.param([b"data: " + b"x" * 100], id="a line without an end"),
         pytest.param([b"data: ", *[b"x" * 10] * 10], id="a line in pieces"),
         pytest.param([b"data: " + b"x" * 20 + b"\n"] * 5, id="many lines"),
+        pytest.param([b"data:\n"] * 50, id="many empty lines"),
+        pytest.param([b"data\n"] * 50, id="many lines without a colon"),
     ],
 )
 def test_event_that_never_ends(pieces: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +143,7 @@ def test_event_that_never_ends(pieces: list[bytes], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 64)
     decoder = Decoder()
 
-    with pytest.raises(EventTooLarge, match="64 bytes"):
+    with pytest.raises(BadStream, match="64 bytes"):
         list(map(decoder.feed, pieces))
 
 
