@@ -114,11 +114,10 @@ class LiveChunks:
         self._is_over = True
         if self._watchdog is not None:
             self._watchdog.stop()
-        if self._stream is not None:
-            await self._stream.response.cancel()
-        else:
-            self._opening.cancel()
-            await asyncio.wait({self._opening})
+        self._opening.cancel()  # an upstream that is being opened is told by whoever opens it
+        await asyncio.wait({self._opening})
+        if not self._opening.cancelled() and self._opening.exception() is None:
+            await self._opening.result().response.cancel()
 
     async def _next(self, stream: OpenStream) -> Batch:
         relay, watchdog, texts = stream.relay, self._watchdog, []
