@@ -75,6 +75,7 @@ class Decoder:
                 except UnicodeDecodeError as exc:
                     raise BadStream("an event is not UTF-8") from exc
             elif line == b"data":
+                self._size += len(line)
                 data.append("")
         return events
 
