@@ -29,6 +29,7 @@ from .routing import Needs, Route, choose_route
 from .settings import Region, Settings
 from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
+from .timers import Deadline, done_within
 from .tokens import estimate_tokens
 
 ENDPOINT = "chat"
@@ -240,11 +241,11 @@ class Answering:
         story = _Story(self, call, store_key)
         opening = asyncio.ensure_future(self._first_that_works(call, route, story.attempt))
         try:
-            done, _ = await asyncio.wait({opening}, timeout=self._limits.heartbeat_s)
+            is_open = await done_within(self._clock, opening, self._limits.heartbeat_s)
         except asyncio.CancelledError:
             opening.cancel()
             raise
-        if done:
+        if is_open:
             opening.result()  # nothing was sent yet: a failure is still a proper status
             story.note_first_content()
         return StreamedAnswer(LiveChunks(opening, story, self._limits, self._clock, self._log))
@@ -291,7 +292,7 @@ class Answering:
             timeout_s = self._settings.edge_timeout_s if at.region is None else self._settings.cloud_timeout_s
             started_ms = self._clock.elapsed_ms()
             try:
-                async with asyncio.timeout(timeout_s):
+                async with Deadline(self._clock, timeout_s):
                     return await attempt(at)
             except TimeoutError:
                 failure = UpstreamTimeout(f"No answer from {at.label} within {timeout_s:g} s.")

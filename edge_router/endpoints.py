@@ -17,6 +17,7 @@ from .report import Report, with_report
 from .requests import parse_chat, parse_prompt, validated
 from .settings import Settings
 from .text_completions import BatchRequest, TextEvents
+from .timers import Deadline
 
 MODELS_PREFIX = "/v1/models/"
 CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
@@ -181,7 +182,7 @@ class Endpoints:
 
     async def _vectors(self, inputs: Mapping[str, Any]) -> list[list[float]]:
         try:
-            async with asyncio.timeout(self._settings.edge_timeout_s):
+            async with Deadline(self._clock, self._settings.edge_timeout_s):
                 response = await self._edge.run(embeddings.MODEL, inputs)
                 text = await response.text()
         except TimeoutError as exc:

@@ -15,6 +15,7 @@ from .replies import Reply, error_reply, json_reply
 from .report import Report
 from .requests import parse_json_object, with_header_controls
 from .settings import Settings
+from .timers import Deadline
 
 PROBE_TIMEOUT_S = 2.0
 RATE_PERIOD_S = 60  # of the binding in wrangler.toml
@@ -27,13 +28,8 @@ class Request(Protocol):
 
     method: str
     path: str
+    headers: Mapping[str, str]
     location: Location
-
-    def header(self, name: str) -> str | None: ...
-
-    def headers(self) -> Mapping[str, str]:
-        """All of them, for the few requests that need more than a look-up."""
-        ...
 
     async def body(self) -> str:
         """Raises BodyTooLarge, and RequestRejected when it is not UTF-8."""
@@ -116,9 +112,9 @@ class Gateway:
         tenant = await self._let_in(request, report)
         body: dict[str, Any] = {}
         if method == "POST":
-            body = with_header_controls(parse_json_object(await request.body()), request.headers())
+            body = with_header_controls(parse_json_object(await request.body()), request.headers)
         forwarded = {"x-request-id": report.request_id}
-        traceparent = request.header("traceparent")
+        traceparent = request.headers.get("traceparent")
         if traceparent:
             forwarded["traceparent"] = traceparent
         return await endpoint(
@@ -126,7 +122,7 @@ class Gateway:
                 path=request.path,
                 body=body,
                 tenant=tenant,
-                cache_control=request.header("cache-control"),
+                cache_control=request.headers.get("cache-control"),
                 forwarded=forwarded,
                 background=background,
                 report=report,
@@ -164,7 +160,7 @@ class Gateway:
 
     async def _ask(self, probe: Probe) -> bool:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
+            async with Deadline(self._clock, PROBE_TIMEOUT_S):
                 return await probe()
         except (GatewayError, TimeoutError):
             return False
@@ -174,7 +170,7 @@ class Gateway:
         if self._settings.auth == "open":
             tenant = OPEN_TENANT
         else:
-            key = read_key(request.header("authorization"))
+            key = read_key(request.headers.get("authorization"))
             started_ms = self._clock.elapsed_ms()
             tenant = tenant_of(await self._key_record(key), key)
             report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
@@ -202,7 +198,7 @@ class Gateway:
 
     def _request_id(self, request: Request) -> str:
         """The caller's, when it is safe in a header and a log; else a new one."""
-        given = request.header("x-request-id")
+        given = request.headers.get("x-request-id")
         return given if given and _SAFE_ID.fullmatch(given) else f"req_{self._new_id()}"
 
 

@@ -31,6 +31,18 @@ class Location:
 
 UNKNOWN = Location()
 
+# What is read of `request.cf`, which holds many more.
+CF_FIELDS = (
+    "colo",
+    "clientTcpRtt",
+    "clientQuicRtt",
+    "country",
+    "continent",
+    "isEUCountry",
+    "latitude",
+    "longitude",
+)
+
 
 def read_location(cf: Mapping[str, Any] | None) -> Location:
     """`cf` as plain data. Wrong types count as missing; an RTT of 0 is a measured 0 only over TCP or QUIC."""

@@ -1,6 +1,6 @@
 """What the gateway needs of the outside world. Adapters: `src/` in the Worker, `tests/fakes.py` in tests."""
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from .report import Report
@@ -8,7 +8,7 @@ from .settings import Region
 
 
 class Clock(Protocol):
-    """Both clocks only move after I/O inside a deployed Worker."""
+    """Reads the time and waits. Inside a deployed Worker both readings only move after I/O."""
 
     def now_s(self) -> float:
         """Unix time in seconds."""
@@ -16,6 +16,10 @@ class Clock(Protocol):
 
     def elapsed_ms(self) -> float:
         """Milliseconds on a clock for durations; its zero means nothing."""
+        ...
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back once, later. Returns what stops that; harmless after it has happened."""
         ...
 
 

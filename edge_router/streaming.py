@@ -12,6 +12,7 @@ from typing import Protocol
 from .errors import GatewayError, UpstreamTimeout
 from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
+from .timers import done_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,7 @@ class LiveChunks:
         if self._stream is not None:
             return await self._next(self._stream)
 
-        done, _ = await asyncio.wait({self._opening}, timeout=self._limits.heartbeat_s)
-        if not done:
+        if not await done_within(self._clock, self._opening, self._limits.heartbeat_s):
             return Batch([], is_last=False)
         try:
             self._stream = self._opening.result()
@@ -158,7 +158,7 @@ class _Watchdog:
         self._started_ms = self._heard_ms = clock.elapsed_ms()
         self._error: GatewayError | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(self._pause_s(0.0), self._look)
+        self._stop_timer = clock.after(self._pause_s(0.0), self._look)
 
     def verdict(self) -> GatewayError | None:
         """Notes that something arrived. Why the stream must end, or None."""
@@ -166,7 +166,7 @@ class _Watchdog:
         return self._error or self._too_slow()
 
     def stop(self) -> None:
-        self._timer.cancel()
+        self._stop_timer()
 
     def _look(self) -> None:
         silent_s = (self._clock.elapsed_ms() - self._heard_ms) / 1000
@@ -180,7 +180,7 @@ class _Watchdog:
             return
         if silent_s >= self._limits.heartbeat_s:
             self._beat()
-        self._timer = asyncio.get_running_loop().call_later(self._pause_s(silent_s), self._look)
+        self._stop_timer = self._clock.after(self._pause_s(silent_s), self._look)
 
     def _pause_s(self, silent_s: float) -> float:
         """Until the next thing that could be due."""

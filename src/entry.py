@@ -11,7 +11,7 @@ from adapters.cloud import FetchCloudRegions
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
 from adapters.rate_limit import BindingRateLimiter
-from adapters.runtime import ConsoleLog, WaitUntil, WorkerClock, new_id
+from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import is_reachable
 from adapters.workers_ai import WorkersAI
 from adapters.workers_kv import WorkersKV
@@ -28,7 +28,7 @@ __all__ = ["Default", "SingleFlight"]
 def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
-    clock, log = WorkerClock(), ConsoleLog()
+    clock, log = CLOCK, ConsoleLog()
     edge, cloud, cache = WorkersAI(env.AI), FetchCloudRegions(), WorkersKV(env.CACHE)
     answering = Answering(
         settings,

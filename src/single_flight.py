@@ -15,9 +15,11 @@ from workers import DurableObject
 
 from adapters.cloud import FetchCloudRegions
 from adapters.javascript import to_object
+from adapters.runtime import CLOCK
 from edge_router.errors import CloudUnavailable, StoreError
 from edge_router.ports import UpstreamResponse
 from edge_router.settings import Region
+from edge_router.timers import Deadline
 
 ACCEPT_TIMEOUT_S = 0.2  # an object that takes longer to say that it listens is no help
 
@@ -109,7 +111,7 @@ class DurableFlights:
         call = json.dumps({"region": place, "path": path, "body": body, "headers": dict(headers)})
         init = to_object({"method": "POST", "body": call})
         try:
-            async with asyncio.timeout(ACCEPT_TIMEOUT_S):
+            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
                 response = await self._namespace.getByName(key).fetch("https://flight/", init)
             answer = json.loads(await response.text())
             status, shared = answer["status"], bool(answer["shared"])

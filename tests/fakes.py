@@ -40,6 +40,10 @@ class FakeClock:
     def elapsed_ms(self) -> float:
         return (self._now_s - self._start_s) * 1000
 
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """On the event loop's own time: tests that wait for a timer use milliseconds."""
+        return asyncio.get_running_loop().call_later(delay_s, callback).cancel
+
     def advance(self, seconds: float) -> None:
         self._now_s += seconds
 

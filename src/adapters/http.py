@@ -10,7 +10,7 @@ from pyodide.ffi import JsException
 
 from adapters.javascript import from_object
 from edge_router.errors import BodyTooLarge, RequestRejected
-from edge_router.location import read_location
+from edge_router.location import CF_FIELDS, read_location
 from edge_router.ports import Background
 from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
@@ -22,21 +22,14 @@ class WorkerRequest:
 
     def __init__(self, request: Any) -> None:
         self._request = request
-        self._headers = request.headers
+        self.headers: Mapping[str, str] = from_object(Object.fromEntries(request.headers))
         self.method = str(request.method)
         self.path = _path(request.url)
-        self.location = read_location(from_object(request.cf))
-
-    def header(self, name: str) -> str | None:
-        value = self._headers.get(name)
-        return value if isinstance(value, str) else None
-
-    def headers(self) -> Mapping[str, str]:
-        headers: dict[str, str] = json.loads(JSON.stringify(Object.fromEntries(self._headers)))
-        return headers
+        cf = request.cf
+        self.location = read_location({name: getattr(cf, name, None) for name in CF_FIELDS})
 
     async def body(self) -> str:
-        length = self.header("content-length")
+        length = self.headers.get("content-length")
         if length is not None and length.isdecimal() and int(length) > MAX_BODY_BYTES:
             raise _too_large()
         data = (await self._request.arrayBuffer()).to_bytes() if length is not None else await self._read_bounded()

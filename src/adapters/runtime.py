@@ -3,18 +3,56 @@
 import json
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+
+from js import clearTimeout, setTimeout
+from pyodide.ffi import create_proxy
 
 
 class WorkerClock:
-    """`Clock` of the runtime. In production it only moves at I/O, against timing attacks."""
+    """`Clock` of the runtime. In production it only moves at I/O, against timing attacks. Scope: isolate.
+
+    Timers are JavaScript's own and really taken back. asyncio's are not: a cancelled one stays in the runtime, with
+    all that it refers to, until its time has come.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._waiting: dict[int, tuple[Callable[[], None], Any]] = {}
+        self._fire_proxy: Any = None
 
     def now_s(self) -> float:
         return time.time()
 
     def elapsed_ms(self) -> float:
         return time.perf_counter() * 1000
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
+        self._last += 1
+        number = self._last
+        self._waiting[number] = (callback, setTimeout(self._proxy(), delay_s * 1000, number))
+        return partial(self._stop, number)
+
+    def _stop(self, number: int) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            clearTimeout(waiting[1])
+
+    def _fire(self, number: int) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            waiting[0]()
+
+    def _proxy(self) -> Any:
+        """One for all timers: a proxy per timer would leak when the request ends before it fires."""
+        if self._fire_proxy is None:
+            self._fire_proxy = create_proxy(self._fire)
+        return self._fire_proxy
+
+
+CLOCK = WorkerClock()
 
 
 class ConsoleLog:

@@ -1,12 +1,13 @@
 """`Store` on a Workers KV namespace. Scope: global, eventually consistent, one write a second per key."""
 
-import asyncio
 from typing import Any
 
 from pyodide.ffi import JsException
 
 from adapters.javascript import to_object
+from adapters.runtime import CLOCK
 from edge_router.errors import StoreError
+from edge_router.timers import Deadline
 
 READ_TIMEOUT_S = 0.2  # a slower cache is no help; reads from the central tier take 50 to 150 ms
 WRITE_TIMEOUT_S = 10.0
@@ -17,12 +18,13 @@ class WorkersKV:
 
     def __init__(self, namespace: Any, *, cache_ttl_s: int = 60) -> None:
         self._namespace = namespace
-        self._read_options = {"type": "text", "cacheTtl": cache_ttl_s}
+        self._get = namespace.get
+        self._read_options = to_object({"type": "text", "cacheTtl": cache_ttl_s})
 
     async def get(self, key: str) -> str | None:
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                value = await self._namespace.get(key, to_object(self._read_options))
+            async with Deadline(CLOCK, READ_TIMEOUT_S):
+                value = await self._get(key, self._read_options)
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV get failed for {key[:12]}: {type(exc).__name__}") from exc
         return value if isinstance(value, str) else None
@@ -37,7 +39,7 @@ class WorkersKV:
 
     async def put(self, key: str, value: str, *, ttl_s: int) -> None:
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
+            async with Deadline(CLOCK, WRITE_TIMEOUT_S):
                 await self._namespace.put(key, value, to_object({"expirationTtl": ttl_s}))
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV put failed for {key[:12]}: {type(exc).__name__}") from exc
