@@ -103,6 +103,9 @@ class LiveChunks:
         except GatewayError as exc:
             self._is_over = True
             return Batch(self._owner.fail(exc), is_last=True)
+        except Exception as exc:
+            self._is_over = True
+            return Batch(self._owner.fail(self._crash(exc)), is_last=True)
         texts = self._owner.begin(self._stream)
         self._watchdog = _Watchdog(self._stream, self._limits, self._clock, self._beat)
         return Batch(texts, is_last=False) if texts else await self._next(self._stream)
@@ -128,9 +131,8 @@ class LiveChunks:
                 texts = relay.end() if chunk is None else relay.feed(chunk)
             except GatewayError as exc:
                 relay.error = exc
-            except Exception as exc:  # a bug must not end a stream without a word
-                self._log.event("crash", reason=type(exc).__name__, upstream=stream.label)
-                relay.error = GatewayError("The gateway failed while streaming.", code="internal_error")
+            except Exception as exc:
+                relay.error = self._crash(exc)
             relay.error = watchdog.verdict() or relay.error
             if texts and not relay.is_done and not relay.error:
                 return Batch(texts, is_last=False)
@@ -141,6 +143,12 @@ class LiveChunks:
         if relay.error:
             await stream.response.cancel()
         return last
+
+    def _crash(self, exc: Exception) -> GatewayError:
+        """A bug must not end a stream without a word."""
+        upstream = self._stream.label if self._stream else None
+        self._log.event("crash", reason=type(exc).__name__, upstream=upstream)
+        return GatewayError("The gateway failed while streaming.", code="internal_error")
 
     def _beat(self) -> None:
         if self.on_silence is not None:
