@@ -126,6 +126,7 @@ class LiveChunks:
         relay, watchdog, texts = stream.relay, self._watchdog, []
         assert watchdog is not None
         while not relay.is_done and not relay.error:
+            watchdog.wait()
             try:
                 chunk = await anext(stream.chunks, None)
                 texts = relay.end() if chunk is None else relay.feed(chunk)
@@ -163,21 +164,27 @@ class _Watchdog:
         self._limits = limits
         self._clock = clock
         self._beat = beat
-        self._started_ms = self._heard_ms = clock.elapsed_ms()
+        self._waited_s = 0.0  # for the model, the caller's own pauses left out
+        self._waiting_since_ms: float | None = None
         self._error: GatewayError | None = None
         self._ending: asyncio.Task[None] | None = None
         self._stop_timer = clock.after(self._pause_s(0.0), self._look)
 
+    def wait(self) -> None:
+        """Notes that a read begins."""
+        self._waiting_since_ms = self._clock.elapsed_ms()
+
     def verdict(self) -> GatewayError | None:
         """Notes that something arrived. Why the stream must end, or None."""
-        self._heard_ms = self._clock.elapsed_ms()
+        self._waited_s += self._silent_s()
+        self._waiting_since_ms = None
         return self._error or self._too_slow()
 
     def stop(self) -> None:
         self._stop_timer()
 
     def _look(self) -> None:
-        silent_s = (self._clock.elapsed_ms() - self._heard_ms) / 1000
+        silent_s = self._silent_s()
         if silent_s >= self._limits.idle_s:
             self._error = UpstreamTimeout("The model stopped sending.", code="stream_stalled")
         else:
@@ -190,13 +197,17 @@ class _Watchdog:
             self._beat()
         self._stop_timer = self._clock.after(self._pause_s(silent_s), self._look)
 
+    def _silent_s(self) -> float:
+        since_ms = self._waiting_since_ms
+        return 0.0 if since_ms is None else (self._clock.elapsed_ms() - since_ms) / 1000
+
     def _pause_s(self, silent_s: float) -> float:
         """Until the next thing that could be due."""
         heartbeat_s = self._limits.heartbeat_s
         return max(0.01, min(heartbeat_s - silent_s % heartbeat_s, self._limits.idle_s - silent_s))
 
     def _too_slow(self) -> GatewayError | None:
-        elapsed_s = (self._clock.elapsed_ms() - self._started_ms) / 1000
+        elapsed_s = self._waited_s + self._silent_s()
         if elapsed_s < self._limits.grace_s or self._stream.relay.is_done:
             return None
         if self._stream.relay.deltas >= self._limits.min_tokens_per_s * elapsed_s:
