@@ -96,7 +96,10 @@ class LiveChunks:
         if self._stream is not None:
             return await self._next(self._stream)
 
-        if not await done_within(self._clock, self._opening, self._limits.heartbeat_s):
+        is_open = await done_within(self._clock, self._opening, self._limits.heartbeat_s)
+        if self._is_over:  # closed meanwhile
+            raise StopAsyncIteration
+        if not is_open:
             return Batch([], is_last=False)
         try:
             self._stream = self._opening.result()
@@ -134,6 +137,8 @@ class LiveChunks:
                 relay.error = exc
             except Exception as exc:
                 relay.error = self._crash(exc)
+            if self._is_over:  # closed meanwhile
+                raise StopAsyncIteration
             relay.error = watchdog.verdict() or relay.error
             if texts and not relay.is_done and not relay.error:
                 return Batch(texts, is_last=False)
