@@ -6,7 +6,7 @@ Unknown fields are ignored and passed on, as OpenAI does; known fields with a wr
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,11 +24,39 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-class ContentPart(_Body):
-    """One part of a message. Only text is read here; other types route to a side that serves them."""
+class ImageUrl(_Body):
+    """An address, or the image itself as a data URL."""
 
-    type: str
+    url: str
+    detail: str | None = None
+
+
+class ContentPart(_Body):
+    """One part of a message. Only text is read here; other types route to a side that serves them.
+
+    The field that has the type's name must be there, except in a refusal.
+    """
+
+    type: Literal["text", "refusal", "image_url", "input_audio", "file"]
     text: str | None = None
+    image_url: ImageUrl | None = None
+    input_audio: dict[str, Any] | None = None
+    file: dict[str, Any] | None = None
+
+
+class CalledFunction(_Body):
+    """`arguments`: JSON as the model wrote it, which need not be valid."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(_Body):
+    """One call in an assistant's turn; of a function, or of a tool that is passed on as it is."""
+
+    id: str
+    type: str = "function"
+    function: CalledFunction | None = None
 
 
 class Message(_Body):
@@ -36,8 +64,9 @@ class Message(_Body):
 
     role: Role
     content: str | list[ContentPart] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: CalledFunction | None = None
     refusal: str | None = None
     tool_call_id: str | None = None
 
@@ -53,17 +82,49 @@ class Message(_Body):
         return "\n".join(part.text for part in self.content or () if part.text)
 
 
+class Function(_Body):
+    """A function that the model may call."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(_Body):
+    """A function, or a tool of the provider's own, which is passed on as it is."""
+
+    type: str
+    function: Function | None = None
+
+
+class ToolChoice(_Body):
+    """The one tool to call, or the set to choose from."""
+
+    type: str
+    function: dict[str, Any] | None = None
+
+
 class StreamOptions(_Body):
     """`include_usage`: one more chunk before `[DONE]` that carries the token counts."""
 
     include_usage: bool | None = None
 
 
+class NamedSchema(_Body):
+    """A JSON schema as OpenAI wraps it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    json_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
 class ResponseFormat(_Body):
     """What the answer must parse as."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: NamedSchema | None = None
 
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -100,9 +161,10 @@ class ChatRequest(Controls):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
-    functions: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[Tool] | None = None
+    functions: list[Function] | None = None
+    function_call: str | dict[str, Any] | None = None
+    tool_choice: Annotated[str, Field(pattern=r"^(none|auto|required)$")] | ToolChoice | None = None
     user: str | None = None
     metadata: Metadata | None = None
     logprobs: bool | None = None
@@ -202,13 +264,25 @@ def parse_json_object(text: str) -> dict[str, Any]:
 def parse_chat(body: dict[str, Any]) -> ChatRequest:
     """Raises RequestRejected that names the first wrong parameter."""
     request = validated(ChatRequest, body)
+    for param in _missing(request):
+        raise RequestRejected(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    return request
+
+
+def _missing(request: ChatRequest) -> Iterator[str]:
+    """Parameters that another one requires."""
     for position, message in enumerate(request.messages):
         if message.content is None and not message.may_lack_content:
-            param = f"messages[{position}].content"
-            raise RequestRejected(
-                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-            )
-    return request
+            yield f"messages[{position}].content"
+        for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if getattr(part, part.type, True) is None:
+                yield f"messages[{position}].content[{place}].{part.type}"
+    for place, tool in enumerate(request.tools or ()):
+        if tool.type == "function" and tool.function is None:
+            yield f"tools[{place}].function"
+    wanted = request.response_format
+    if wanted is not None and wanted.type == "json_schema" and wanted.json_schema is None:
+        yield "response_format.json_schema"
 
 
 def parse_prompt(body: dict[str, Any]) -> PromptRequest:

@@ -86,10 +86,28 @@ def rejection(body: dict[str, Any]) -> RequestRejected:
         pytest.param(
             "response_format", {}, "response_format.type", "missing_required_parameter", id="format without a type"
         ),
+        pytest.param(
+            "response_format",
+            {"type": "json_schema"},
+            "response_format.json_schema",
+            "missing_required_parameter",
+            id="format without its schema",
+        ),
+        pytest.param(
+            "messages",
+            [{"role": "user", "content": [{"type": "image_url"}]}],
+            "messages[0].content[0].image_url",
+            "missing_required_parameter",
+            id="image without an address",
+        ),
         pytest.param("response_format", {"type": "xml"}, "response_format.type", "invalid_value", id="format xml"),
         pytest.param("tools", {}, "tools", "invalid_type", id="tools object"),
         pytest.param("tools", ["f"], "tools[0]", "invalid_type", id="tool text"),
+        pytest.param(
+            "tools", [{"type": "function"}], "tools[0].function", "missing_required_parameter", id="tool of no function"
+        ),
         pytest.param("tool_choice", 5, "tool_choice", "invalid_type", id="tool_choice"),
+        pytest.param("tool_choice", "sometimes", "tool_choice", "invalid_value", id="unknown tool_choice"),
         pytest.param("user", 5, "user", "invalid_type", id="user"),
         pytest.param("metadata", "a", "metadata", "invalid_type", id="metadata"),
         pytest.param("use_cache", "yes", "use_cache", "invalid_type", id="use_cache"),
@@ -183,7 +201,7 @@ def test_part_that_is_not_text() -> None:
     [
         pytest.param(chat_body(), False, id="none"),
         pytest.param(chat_body(tools=[]), False, id="empty list"),
-        pytest.param(chat_body(tools=[{"type": "function"}]), True, id="offered"),
+        pytest.param(chat_body(tools=[{"type": "function", "function": {"name": "f"}}]), True, id="offered"),
         pytest.param({"messages": [{"role": "tool", "content": "1"}]}, True, id="answered before"),
     ],
 )
