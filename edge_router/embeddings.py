@@ -30,6 +30,7 @@ class EmbeddingsRequest(Controls):
     model: str = "auto"
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+    user: str | None = None
 
     @property
     def texts(self) -> list[str]:

@@ -20,6 +20,9 @@ MAX_DEPTH = 200  # of nested JSON; the parsers themselves give up near 1,000
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -85,7 +88,7 @@ class Message(_Body):
 class Function(_Body):
     """A function that the model may call."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -114,7 +117,7 @@ class StreamOptions(_Body):
 class NamedSchema(_Body):
     """A JSON schema as OpenAI wraps it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: Name
     description: str | None = None
     json_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
@@ -130,6 +133,7 @@ class ResponseFormat(_Body):
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 TokenLimit = Annotated[int, Field(ge=1, le=1_000_000)]
+Choices = Annotated[int, Field(ge=1, le=128)]
 StopList = Annotated[list[str], Field(max_length=4)]
 Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
@@ -155,7 +159,7 @@ class ChatRequest(Controls):
     max_completion_tokens: TokenLimit | None = None
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    n: Choices | None = None
     stop: str | StopList | None = None
     seed: int | None = None
     presence_penalty: Penalty | None = None

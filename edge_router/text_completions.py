@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from . import completions
 from .errors import RequestRejected
-from .requests import Controls, validated
+from .requests import Choices, Controls, StreamOptions, validated
 from .sse import DONE_EVENT, encode_event
 
 MAX_PROMPTS = 128
@@ -22,6 +22,9 @@ class TextRequest(Controls):
     """The fields that only text completions have; the rest is checked as a chat."""
 
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Choices | None = None
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
@@ -51,7 +54,7 @@ def parse_text(body: dict[str, Any]) -> TextRequest:
         "echo": request.echo,
         "suffix": request.suffix,
         "logprobs": request.logprobs,
-        "best_of": request.best_of is not None and request.best_of > (body.get("n") or 1),
+        "best_of": request.best_of is not None and request.best_of > (request.n or 1),
     }
     for name, is_asked in refused.items():
         if is_asked:
