@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from . import completions
 from .errors import RequestRejected
-from .requests import Controls, TokenLimit, validated
+from .requests import Controls, Name, TokenLimit, validated
 from .sse import encode_event
 
 _PASSED_ON = (
@@ -27,6 +27,27 @@ _PASSED_ON = (
 )
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
 _INPUT_TEXT = ("input_text", "output_text", "text")
+_ROLES = ("user", "assistant", "system", "developer")
+
+
+class TextFormat(BaseModel):
+    """What the answer must parse as; the fields of `json_schema` lie flat beside its type."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: Name | None = None
+    json_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class TextConfig(BaseModel):
+    """How the text of the answer looks."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    format: TextFormat | None = None
+    verbosity: str | None = None
 
 
 class ResponsesRequest(Controls):
@@ -36,8 +57,20 @@ class ResponsesRequest(Controls):
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: TokenLimit | None = None
-    text: dict[str, Any] | None = None
+    text: TextConfig | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: int | None = None
+    include: list[str] | None = None
+    reasoning: dict[str, Any] | None = None
+    store: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    service_tier: str | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
 
 
 def parse_responses(body: dict[str, Any]) -> ResponsesRequest:
@@ -49,6 +82,12 @@ def parse_responses(body: dict[str, Any]) -> ResponsesRequest:
     request = validated(ResponsesRequest, body)
     if request.tools:
         raise RequestRejected("Tools are served by /v1/chat/completions.", param="tools", code="unsupported_value")
+    wanted = request.text.format if request.text else None
+    for name in ("name", "json_schema") if wanted and wanted.type == "json_schema" else ():
+        if getattr(wanted, name) is None:
+            param = "text.format." + name.removeprefix("json_")
+            message = f"Missing required parameter: '{param}'."
+            raise RequestRejected(message, param=param, code="missing_required_parameter")
     return request
 
 
@@ -65,8 +104,8 @@ def chat_body(request: ResponsesRequest, body: Mapping[str, Any]) -> dict[str, A
     chat["messages"] = messages
     if request.max_output_tokens:
         chat["max_completion_tokens"] = request.max_output_tokens
-    if request.text and isinstance(request.text.get("format"), dict):
-        chat["response_format"] = _response_format(request.text["format"])
+    if request.text and request.text.format:
+        chat["response_format"] = _response_format(body["text"]["format"])
     if request.stream:
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     return chat
@@ -186,7 +225,17 @@ def _message(item: Mapping[str, Any], place: int) -> dict[str, Any]:
     content = item.get("content")
     if isinstance(content, list):
         content = "\n".join(_part_text(part, f"{where}.content[{i}]") for i, part in enumerate(content))
-    return {"role": item.get("role", "user"), "content": content}
+    for name, value, is_right in (
+        ("role", item.get("role"), item.get("role") in _ROLES),
+        ("content", content, isinstance(content, str)),
+    ):
+        if value is None:
+            message = f"Missing required parameter: '{where}.{name}'."
+            raise RequestRejected(message, param=f"{where}.{name}", code="missing_required_parameter")
+        if not is_right:
+            code = "invalid_value" if isinstance(value, str) else "invalid_type"
+            raise RequestRejected(f"Invalid '{where}.{name}'.", param=f"{where}.{name}", code=code)
+    return {"role": item["role"], "content": content}
 
 
 def _part_text(part: Any, where: str) -> str:
@@ -231,7 +280,7 @@ def _response(
         "reasoning": {"effort": None, "summary": None},
         "store": False,
         "temperature": body.get("temperature") if body.get("temperature") is not None else 1.0,
-        "text": request.text or {"format": {"type": "text"}},
+        "text": body.get("text") or {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
         "top_p": body.get("top_p") if body.get("top_p") is not None else 1.0,
