@@ -1,0 +1,1 @@
+"""Training and evaluation of the learned router: scripts/train_router, scripts/eval_router."""

@@ -1,0 +1,94 @@
+"""From rows to weights: teacher, student, calibration. Deterministic: same rows, same weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_router import text_features
+from edge_router.learned import ShapeModel, Weights
+from edge_router.text_features import SHAPES, TextFeatures
+from scripts.training import teacher as teaching
+from scripts.training.rows import Row, fold_of
+from scripts.training.student import distil
+
+Array = npt.NDArray[np.float64]
+
+MOST_TERMS = 8000
+TERM_TEXTS = 4  # a term in fewer texts is noise; 2 where there are few texts
+FEW_TEXTS = 1000
+QUANTILES = 101
+NEWTON_STEPS = 25
+SLOPE_DOUBT = 1.0  # ridge of the calibration: keeps it finite where a few rows are split perfectly
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Rows with what is read of them, so that ten fits read each prompt once."""
+
+    rows: list[Row]
+    features: list[TextFeatures]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Corpus":
+        return cls(list(rows), [text_features.read(row.prompt) for row in rows])
+
+    def select(self, kept: Sequence[bool]) -> "Corpus":
+        pairs = [(row, text) for row, text, keep in zip(self.rows, self.features, kept, strict=True) if keep]
+        return Corpus([row for row, _ in pairs], [text for _, text in pairs])
+
+
+def models_of(corpus: Corpus, extra: Sequence[TextFeatures], *, trees: int) -> list[ShapeModel]:
+    """corpus: rows with scores. extra: prompts without."""
+    kept = _sample(corpus)
+    texts = [*kept.features, *extra]
+    at_least = TERM_TEXTS if len(texts) >= FEW_TEXTS else 2
+    vocabulary = teaching.vocabulary_of(texts, at_least=at_least, most=MOST_TERMS)
+    numbers, shapes = teaching.number_matrix(texts), teaching.shape_codes(texts)
+    count = len(kept.rows)
+    teacher = teaching.fit(
+        vocabulary,
+        teaching.term_matrix(kept.features, vocabulary),
+        numbers[:count],
+        shapes[:count],
+        [row.benchmark for row in kept.rows],
+        np.array([row.gain for row in kept.rows]),
+    )
+    return distil(teacher, numbers, shapes, trees=trees)
+
+
+def gains_of(models: Sequence[ShapeModel], texts: Sequence[TextFeatures]) -> Array:
+    by_shape = dict(zip(SHAPES, models, strict=True))
+    return np.array([by_shape[text.shape].gain(text) for text in texts])
+
+
+def calibrated(models: Sequence[ShapeModel], unseen_gains: Array, rows: Sequence[Row]) -> Weights:
+    """unseen_gains: of each row, by models that were not trained on it."""
+    slope, intercept = logistic_fit(unseen_gains, np.array([float(row.gain > 0) for row in rows]))
+    scores = 1 / (1 + np.exp(-(slope * unseen_gains + intercept)))
+    quantiles = np.quantile(scores, np.linspace(0, 1, QUANTILES))
+    return Weights(tuple(models), slope, intercept, tuple(round(float(value), 6) for value in quantiles))
+
+
+def logistic_fit(values: Array, happened: Array) -> tuple[float, float]:
+    """Slope and intercept of P(happened | value), by Newton's method. The slope is above 0: no order changes."""
+    deviation = float(values.std()) or 1.0
+    design = np.column_stack([(values - values.mean()) / deviation, np.ones_like(values)])
+    weight = np.zeros(2)
+    doubt = np.diag([SLOPE_DOUBT, SLOPE_DOUBT])
+    for _ in range(NEWTON_STEPS):
+        likely = 1 / (1 + np.exp(-np.clip(design @ weight, -30, 30)))
+        slope = design.T @ (happened - likely) - doubt @ weight
+        bend = (design * (likely * (1 - likely))[:, None]).T @ design + doubt
+        weight = weight + np.linalg.solve(bend, slope)
+    scaled = max(float(weight[0]), 0.01)
+    return round(scaled / deviation, 6), round(float(weight[1]) - scaled * float(values.mean()) / deviation, 6)
+
+
+def _sample(corpus: Corpus) -> Corpus:
+    """All rows, or of very many a fixed sample: the teacher's cost is their square and more."""
+    if len(corpus.rows) <= teaching.MAX_ROWS:
+        return corpus
+    share = int(1e6 * teaching.MAX_ROWS / len(corpus.rows))
+    return corpus.select([fold_of(row, 1_000_000, salt="sample") < share for row in corpus.rows])
