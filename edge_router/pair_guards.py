@@ -12,6 +12,7 @@ GUARDS: Final = (
 )  # fmt: skip
 DOUBTS: Final = (
     "extra_word", "replaced_word", "preposition", "person", "modal", "question", "order", "negation", "and_or", "empty",
+    "extra_number",
 )  # fmt: skip
 
 _TARGETS: Final = frozenset(group_of(word) for word in lexicon.TARGETS)
@@ -32,7 +33,7 @@ _EXCHANGEABLE: Final = frozenset(
         ("", "what"), ("", "how"), ("what", "how"), ("", "yesno"), ("yesno", "what"), ("yesno", "how"),
         ("what", "who"), ("what", "where"), ("", "where"), ("", "who"), ("", "when"), ("how", "where"),
         ("", "why"), ("what", "when"), ("", "how_many"), ("", "how_much"), ("", "how_long"), ("", "how_often"),
-        ("what", "how_much"), ("what", "how_many"), ("what", "how_long"),
+        ("what", "why"), ("how", "why"), ("what", "how_much"), ("what", "how_many"), ("what", "how_long"),
     ]
     for pair in ((left, right), (right, left))
 )  # fmt: skip
@@ -92,7 +93,7 @@ def compare(a: Reading, b: Reading) -> Comparison:
 def _refusal(
     a: Reading, b: Reading, left: tuple[str, ...], right: tuple[str, ...], shared: frozenset[str], in_order: bool
 ) -> str | None:
-    if a.numbers != b.numbers:
+    if a.numbers != b.numbers and _both_differ(a.numbers, b.numbers):
         return "date" if _only_years_differ(a.numbers, b.numbers) else "number"
     if len(a.numbers) > 1 and a.counted != b.counted and _counted_otherwise(a, b):
         return "number"
@@ -103,8 +104,6 @@ def _refusal(
     if a.question != b.question and (a.question, b.question) not in _EXCHANGEABLE:
         return "question"
     if left or right:
-        if any(word in DATES for word in left) or any(word in DATES for word in right):
-            return "date"
         if left and right:
             guard = _replaced(a, b, left, right)
             if guard is not None:
@@ -112,17 +111,19 @@ def _refusal(
     if a.telling != b.telling and _opposed(a.telling - b.telling, b.telling - a.telling):
         return "direction"
     if not in_order:
-        if _direction_turned(a, b):
+        if len(left) + len(right) <= 2 and _direction_turned(a, b):
             return "direction"
         if "than" in a.telling or "vs" in a.telling:
             return "comparison"
-        if len(left) + len(right) <= 1:
+        if not left and not right and a.question == b.question and not a.conjunctions and not b.conjunctions:
             return "word_order"
     return None
 
 
 def _replaced(a: Reading, b: Reading, left: tuple[str, ...], right: tuple[str, ...]) -> str | None:
     """The guard for a word put in another's place, when it is of a kind that always changes the answer."""
+    if not DATES.isdisjoint(left) and not DATES.isdisjoint(right):
+        return "date"
     if not UNITS.isdisjoint(left) and not UNITS.isdisjoint(right):
         return "unit"
     if not _TARGETS.isdisjoint(left) and not _TARGETS.isdisjoint(right):
@@ -151,6 +152,8 @@ def _doubts(
         doubts.append("extra_word")
     if a.telling != b.telling and not (by and a.telling ^ b.telling == {"by"}):
         doubts.append("preposition")
+    if a.numbers != b.numbers:
+        doubts.append("extra_number")
     if a.persons != b.persons and _persons_differ(a, b):
         doubts.append("person")
     if a.modals != b.modals and (a.question == "yesno" or b.question == "yesno"):
@@ -214,7 +217,11 @@ def _in_order(a: Reading, b: Reading, shared: frozenset[str]) -> bool:
     ordered_b = [word for word in b.words if word in shared]
     if len(ordered_a) != len(ordered_b):  # a word said twice in one of them
         return False
-    if ordered_a == ordered_b or _kept_parts(a, shared) == _kept_parts(b, shared):
+    if ordered_a == ordered_b:
+        return True
+    said_a = [word for word in a.said if word in shared]
+    said_b = [word for word in b.said if word in shared]
+    if said_a == said_b or said_a == ordered_b or ordered_a == said_b or _kept_parts(a, shared) == _kept_parts(b, shared):
         return True
     free = shared & _FREE
     if free:
@@ -257,7 +264,7 @@ def _active(reading: Reading) -> tuple[Reading, bool]:
             parts.append(part)
     by = "by" in reading.telling
     words = tuple(word for part in parts for word in part[1:])
-    return replace(reading, parts=tuple(parts), words=words), by
+    return replace(reading, parts=tuple(parts), words=words, said=words), by
 
 
 def _direction_turned(a: Reading, b: Reading) -> bool:
@@ -268,6 +275,11 @@ def _direction_turned(a: Reading, b: Reading) -> bool:
         if before is not None and {before, part[0]} == {"from", "to"}:
             return True
     return "to" in (part[0] for part in a.parts) and "to" in (part[0] for part in b.parts)
+
+
+def _both_differ(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Each has a number that the other lacks; one more number on one side alone is a doubt and no more."""
+    return not (set(a) <= set(b) or set(b) <= set(a))
 
 
 def _only_years_differ(a: tuple[str, ...], b: tuple[str, ...]) -> bool:

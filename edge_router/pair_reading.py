@@ -60,8 +60,9 @@ _CAPITAL_NAMES: Final = {"us": "usa", "who": "who_org", "it": "it_field", "or": 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """words: content in the order of the parts; parts: (preposition, words...) in the order of the text.
+    """words: content in the order of the parts, "capital of France" as "France capital"; said: in the order of the text.
 
+    parts: (preposition, words...) in the order of the text.
     numbers: normalised, sorted; counted: (number, the word after it). question: "", "yesno" or the question word.
     tokens: lower case, without punctuation. names: of the words, those written as names.
     """
@@ -69,6 +70,7 @@ class Reading:
     text: str
     tokens: tuple[str, ...]
     words: tuple[str, ...]
+    said: tuple[str, ...]
     bag: frozenset[str]
     parts: tuple[tuple[str, ...], ...]
     numbers: tuple[str, ...]
@@ -439,6 +441,7 @@ def _assembled(
 ) -> Reading:
     part: list[str] = [""]
     parts = [part]
+    said: list[str] = []
     numbers: list[str] = []
     counted: list[tuple[str, str]] = []
     telling: list[str] = []
@@ -465,6 +468,7 @@ def _assembled(
             inserting = joined = -1
         if kind == 1:
             opened = True
+            said.append(key)
             if inserting > 0:
                 part.insert(inserting, key)
                 inserting += 1
@@ -519,6 +523,7 @@ def _assembled(
             opened = True
             if key:
                 part.append(key)
+                said.append(key)
         elif kind == 8:
             inserting = -1
             conjunctions.append(key)
@@ -568,6 +573,7 @@ def _assembled(
         text=text,
         tokens=tokens,
         words=tuple(words),
+        said=tuple(said),
         bag=bag,
         parts=tuple(tuple(each) for each in parts if len(each) > 1),
         numbers=tuple(sorted(numbers)),

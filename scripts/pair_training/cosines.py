@@ -9,12 +9,21 @@ import numpy.typing as npt
 from rich.progress import Progress
 
 from scripts.local.minilm import DIMENSIONS, PACKAGE, MiniLM, model_folder
+from scripts.pair_training.data import LabelledPair
 
 CACHE = Path(".cache/pair_training")
 BATCH = 64
 DECIMALS = 4  # padding changes a cosine by some 1e-7; rounded, the same pairs give the same bytes
 
 Pair = tuple[str, str]
+
+
+def cosines_of(pairs: Sequence[LabelledPair], progress: Progress) -> npt.NDArray[np.float64]:
+    """The pairs' own cosines where the data has them for all, else MiniLM's."""
+    given = [pair.cosine for pair in pairs if pair.cosine is not None]
+    if given and len(given) == len(pairs):
+        return np.array(given, np.float64)
+    return pair_cosines([(pair.text_a, pair.text_b) for pair in pairs], progress)
 
 
 def pair_cosines(pairs: Sequence[Pair], progress: Progress) -> npt.NDArray[np.float64]:

@@ -10,12 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """kind: what was changed, for written pairs; empty for collected ones."""
+    """kind: what was changed, for written pairs; empty for collected ones. cosine: where the data brings its own."""
 
     text_a: str
     text_b: str
     is_same: bool
     kind: str = ""
+    cosine: float | None = None
+    held_out: bool = False
 
 
 def read_pairs(path: Path, *, is_same: bool | None = None) -> list[LabelledPair]:
@@ -25,7 +27,12 @@ def read_pairs(path: Path, *, is_same: bool | None = None) -> list[LabelledPair]
         rows = [json.loads(line) for line in lines if line.strip()]
     return [
         LabelledPair(
-            row["text_a"], row["text_b"], bool(int(row["label"])) if is_same is None else is_same, row.get("kind", "")
+            text_a=row["text_a"],
+            text_b=row["text_b"],
+            is_same=bool(int(row["label"])) if is_same is None else is_same,
+            kind=row.get("kind", ""),
+            cosine=row.get("cosine"),
+            held_out=row.get("held_out", False),
         )
         for row in rows
     ]
