@@ -1,0 +1,454 @@
+"""One live stream to a caller: heartbeats, models that stall or crawl, late failures, callers who leave."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edge_router.errors import GatewayError, UpstreamError
+from edge_router.relay import StreamRelay
+from edge_router.replies import EventStream
+from edge_router.streaming import Batch, LiveChunks, OpenStream, StreamLimits
+from tests.edge_router.harness import (
+    CLOUD_FAST,
+    COMPLEX_PROMPT,
+    DONE,
+    FRANKFURT,
+    HEARTBEAT,
+    VIRGINIA,
+    World,
+    answer_cloud,
+    chat_body,
+    chunk,
+    chunks_of,
+    cloud,
+    error_of,
+    event,
+    finish_reasons,
+    openai_events,
+    read_events,
+    read_stream,
+    streamed_text,
+)
+from tests.fakes import STALL, CollectingLog, FakeUpstreamResponse, RunningClock, Step
+
+ASK = chat_body(COMPLEX_PROMPT, stream=True)
+BEAT_S = 0.01
+THINKING_S = 0.035  # some heartbeats long
+FIRST = [event(chunk({"role": "assistant", "content": ""})), event(chunk({"content": "Par"}))]
+REST = [event(chunk({"content": "is."})), event(chunk({}, finish="stop")), DONE]
+
+
+def world_of(*responses: FakeUpstreamResponse, **fields: Any) -> World:
+    """One cloud model whose regions give these answers, the nearest one the first; clock and timers run."""
+    left = list(responses)
+    regions = (FRANKFURT, VIRGINIA)[: len(left)]
+    options = {"heartbeat_s": BEAT_S, "clock": RunningClock(), **fields}
+    return World(models=(CLOUD_FAST,), regions=regions, cloud=cloud(lambda call: left.pop(0)), **options)
+
+
+def stream_of(*steps: Step) -> FakeUpstreamResponse:
+    return FakeUpstreamResponse.stream(*steps)
+
+
+def body_of(reply: object) -> EventStream:
+    body = getattr(reply, "body", None)
+    assert isinstance(body, EventStream)
+    return body
+
+
+# A model that thinks
+
+
+async def test_model_that_thinks_longer_than_a_heartbeat() -> None:
+    """Headers leave first, then heartbeats, then the answer, whose first chunk says who gives it."""
+    reply = await world_of(stream_of(THINKING_S, *openai_events("Paris."))).ask(ASK)
+    events = await read_events(reply)
+    chunks = chunks_of(events)
+
+    assert "nearside-served-by" not in reply.headers
+    assert reply.headers["nearside-route-reason"] == "complex"
+    assert events[0] == HEARTBEAT
+    assert streamed_text(chunks) == "Paris."
+    assert (chunks[0]["nearside"]["served_by"], chunks[0]["nearside"]["model"]) == ("cloud", "cloud-fast-1")
+    assert chunks[0]["nearside"]["timings_ms"]["ttft"] >= THINKING_S * 900
+
+
+async def test_model_that_answers_within_a_heartbeat() -> None:
+    """The headers wait for it, and no comment is sent."""
+    reply = await world_of(stream_of(*openai_events("Paris.")), heartbeat_s=5.0).ask(ASK)
+
+    assert reply.headers["nearside-served-by"] == "cloud"
+    assert HEARTBEAT not in await read_events(reply)
+
+
+async def test_model_that_fails_after_the_headers() -> None:
+    """The next one answers: only comments were sent."""
+    broken = stream_of(THINKING_S, UpstreamError("cut"))
+    reply = await world_of(broken, stream_of(*openai_events("Paris."))).ask(ASK)
+    chunks = await read_stream(reply)
+
+    assert streamed_text(chunks) == "Paris."
+    assert not any("error" in each for each in chunks)
+    assert chunks[-1]["nearside"]["cloud_region"] == "iad"
+    assert chunks[-1]["nearside"]["fallbacks"] == ["cloud-fast-1@fra: upstream_error"]
+    assert broken.cancels == 1
+
+
+REFUSAL = b'{"error": {"message": "Bad n.", "param": "n", "code": "bad_n"}}'
+
+
+@pytest.mark.parametrize(
+    ("response", "kind", "code"),
+    [
+        pytest.param(
+            lambda: stream_of(THINKING_S, UpstreamError("cut")), "upstream_error", "upstream_error", id="breaks off"
+        ),
+        pytest.param(
+            lambda: FakeUpstreamResponse(THINKING_S, b"oops", status=500), "upstream_error", "upstream_error", id="500"
+        ),
+        pytest.param(lambda: stream_of(STALL), "upstream_error", "upstream_timeout", id="never answers"),
+        pytest.param(
+            lambda: FakeUpstreamResponse(THINKING_S, REFUSAL, status=400), "invalid_request_error", "bad_n", id="400"
+        ),
+        pytest.param(
+            lambda: stream_of(THINKING_S, RuntimeError("the prompt")), "server_error", "internal_error", id="a bug"
+        ),
+    ],
+)
+async def test_failure_after_the_headers(response: Callable[[], FakeUpstreamResponse], kind: str, code: str) -> None:
+    """No status is left to set: exactly one chunk with the error, then `[DONE]`, and the record says so."""
+    world = world_of(response(), timeout_s=0.05)
+    reply = await world.ask(ASK)
+    chunks = await read_stream(reply)
+
+    assert reply.status == 200
+    assert [set(each["error"]) for each in chunks] == [{"message", "type", "param", "code"}]
+    assert (chunks[0]["error"]["type"], chunks[0]["error"]["code"]) == (kind, code)
+    assert chunks[0]["object"] == "chat.completion.chunk"
+    assert finish_reasons(chunks) == ["error"]
+    assert chunks[0]["nearside"]["timings_ms"]["total"] > 0
+    assert len(world.background) == 0
+    assert len(world.telemetry.records) == 1
+    assert "the prompt" not in world.log.text() + str(chunks)
+
+
+async def test_failure_before_the_headers() -> None:
+    """A proper status."""
+    reply = await world_of(stream_of(UpstreamError("cut")), heartbeat_s=5.0).ask(ASK)
+
+    assert (reply.status, error_of(reply)["code"]) == (502, "upstream_error")
+
+
+# Silence within a stream
+
+
+async def test_pause_within_a_stream() -> None:
+    """Whoever sends is told when a heartbeat is due; the stream goes on as if nothing had been."""
+    reply = await world_of(stream_of(*FIRST, THINKING_S, *REST)).ask(ASK)
+    beats: list[str] = []
+    body_of(reply).on_silence = lambda: beats.append("beat")
+    chunks = await read_stream(reply)
+
+    assert 1 <= len(beats) <= THINKING_S / BEAT_S + 1
+    assert streamed_text(chunks) == "Paris."
+    assert finish_reasons(chunks) == ["stop"]
+
+
+async def test_pause_that_nobody_wants_to_hear_of() -> None:
+    """Without a listener there is no heartbeat, and no harm."""
+    reply = await world_of(stream_of(*FIRST, THINKING_S, *REST)).ask(ASK)
+
+    assert body_of(reply).on_silence is None
+    assert streamed_text(await read_stream(reply)) == "Paris."
+
+
+@pytest.mark.parametrize(
+    ("steps", "limits", "code"),
+    [
+        pytest.param([STALL], {"timeout_s": 0.03}, "stream_stalled", id="stalls"),
+        pytest.param(
+            [STALL], {"slow_grace_s": 0.02, "min_tokens_per_s": 1000.0}, "stream_too_slow", id="crawls, and is silent"
+        ),
+        pytest.param(
+            [0.03, *REST], {"slow_grace_s": 0.02, "min_tokens_per_s": 1000.0, "heartbeat_s": 5.0}, "stream_too_slow",
+            id="crawls, and sends",
+        ),
+    ],
+)  # fmt: skip
+async def test_stream_that_gets_nowhere(steps: list[Step], limits: dict[str, float], code: str) -> None:
+    """Ends with one error chunk, and the upstream is let go."""
+    upstream = stream_of(*FIRST, *steps)
+    world = world_of(upstream, **limits)
+    chunks = await read_stream(await world.ask(ASK))
+
+    assert streamed_text(chunks[:2]) == "Par"
+    assert [each["error"]["code"] for each in chunks if "error" in each] == [code]
+    assert chunks[-1]["error"]["type"] == "upstream_error"
+    assert upstream.is_cancelled
+    assert upstream.open_reads == 0
+    assert "stream_failed" in world.log.names()
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_token", "min_tokens_per_s", "is_whole"),
+    [
+        pytest.param(0.9, 1.0, True, id="as fast as asked"),
+        pytest.param(1.5, 1.0, False, id="too slow"),
+        pytest.param(1.5, 0.0, True, id="not judged"),
+    ],
+)
+async def test_speed_of_a_stream(seconds_per_token: float, min_tokens_per_s: float, is_whole: bool) -> None:
+    """The average counts, from the grace period on."""
+    world = World(min_tokens_per_s=min_tokens_per_s, slow_grace_s=3.0)
+    events = openai_events(*["x"] * 10)
+    world.cloud.handler = lambda call: FakeUpstreamResponse(
+        *events,
+        headers={"content-type": "text/event-stream"},
+        on_read=lambda: world.clock.advance(seconds_per_token),
+    )
+    chunks = await read_stream(await world.ask(ASK))
+
+    assert finish_reasons(chunks) == (["stop"] if is_whole else ["error"])
+    assert (streamed_text(chunks) == "x" * 10) is is_whole
+
+
+async def test_slow_end_of_a_whole_stream() -> None:
+    """An answer that is complete is not thrown away for having been slow."""
+    world = World(min_tokens_per_s=1.0, slow_grace_s=3.0)
+    world.cloud.handler = lambda call: FakeUpstreamResponse(
+        *FIRST, b"".join(REST), headers={"content-type": "text/event-stream"}, on_read=lambda: world.clock.advance(9)
+    )
+    chunks = await read_stream(await world.ask(ASK))
+
+    assert streamed_text(chunks) == "Paris."
+    assert finish_reasons(chunks) == ["stop"]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param({"timeout_s": 0.02}, id="silence"),
+        pytest.param({"slow_grace_s": 0.02, "min_tokens_per_s": 100.0}, id="speed"),
+    ],
+)
+async def test_caller_who_reads_slowly(limits: dict[str, float]) -> None:
+    """The model is judged by the time for which it was waited, not by the caller's pauses."""
+    reply = await world_of(stream_of(*FIRST, *REST), **limits).ask(ASK)
+    body, parts = body_of(reply), []
+    async for part in body:
+        parts.append(part)
+        await asyncio.sleep(0.04)
+
+    assert finish_reasons(chunks_of("".join(parts).split("\n\n")[:-1])) == ["stop"]
+
+
+# Callers who leave
+
+
+async def leave_at_once(body: EventStream) -> None:
+    """Before anything was read."""
+
+
+async def leave_after_one(body: EventStream) -> None:
+    await anext(body)
+
+
+async def leave_while_waiting(body: EventStream) -> None:
+    """As the Worker does: the task that pumps is cancelled while it waits for the next piece."""
+
+    async def pump() -> None:
+        async for _ in body:
+            pass
+
+    pumping = asyncio.ensure_future(pump())
+    await asyncio.sleep(0.025)
+    pumping.cancel()
+    await asyncio.wait({pumping})
+
+
+async def leave_beside_a_read(body: EventStream) -> None:
+    """Closed by another task than the one that reads."""
+
+    async def pump() -> list[str]:
+        return [part async for part in body]
+
+    pumping = asyncio.ensure_future(pump())
+    await asyncio.sleep(0.025)
+    await body.aclose()
+    parts = await pumping
+    assert not any("error" in part for part in parts)
+
+
+LEAVING = [leave_at_once, leave_after_one, leave_while_waiting, leave_beside_a_read]
+
+
+@pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__name__)
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([STALL], id="thinking"),
+        pytest.param([*FIRST, STALL], id="silent"),
+        pytest.param([*FIRST, *[event(chunk({"content": "x"})), 0.005] * 30, STALL], id="talking"),
+    ],
+)
+async def test_caller_who_leaves(steps: list[Step], leave: Callable[[EventStream], Any]) -> None:
+    """The upstream is told once, nothing goes on, nothing is kept, and the request is recorded once."""
+    upstream = stream_of(*steps)
+    world = world_of(upstream)
+    before = asyncio.all_tasks()
+    body = body_of(await world.ask(ASK))
+    beats: list[str] = []
+    body.on_silence = lambda: beats.append("beat")
+
+    await leave(body)
+    await body.aclose()
+    await body.aclose()
+    beats.clear()
+    await asyncio.sleep(0.03)
+
+    assert upstream.cancels == 1
+    assert upstream.open_reads == 0
+    assert asyncio.all_tasks() == before
+    assert beats == []
+    assert len(world.background) == 0
+    assert len(world.telemetry.records) == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(body)
+
+
+@pytest.mark.parametrize(
+    ("steps", "cancels"),
+    [
+        pytest.param([*FIRST, *REST], 0, id="whole"),
+        pytest.param([*FIRST, UpstreamError("cut")], 1, id="broken"),
+        pytest.param([UpstreamError("cut")], 1, id="never answered"),
+    ],
+)
+async def test_caller_who_leaves_after_the_end(steps: list[Step], cancels: int) -> None:
+    """There is nobody left to tell."""
+    upstream = stream_of(0.02, *steps)
+    world = world_of(upstream)
+    body = body_of(await world.ask(ASK))
+    async for _ in body:
+        pass
+
+    await body.aclose()
+
+    assert upstream.cancels == cancels
+    assert len(world.telemetry.records) == 1
+
+
+async def test_caller_who_leaves_when_nobody_could_answer() -> None:
+    """Nothing to tell, and the failure that nobody reads makes no noise."""
+    world = world_of(stream_of(0.02, UpstreamError("cut")))
+    body = body_of(await world.ask(ASK))
+    await asyncio.sleep(0.03)
+
+    await body.aclose()
+
+    assert len(world.telemetry.records) == 1
+
+
+@pytest.mark.parametrize("steps", [[STALL], [*FIRST, STALL]], ids=["thinking", "silent"])
+async def test_request_that_is_cancelled_before_its_headers(steps: list[Step]) -> None:
+    """The upstream is told."""
+    upstream = stream_of(0.02, *steps)
+    asking = asyncio.ensure_future(world_of(upstream, heartbeat_s=5.0).ask(ASK))
+    await asyncio.sleep(0.01)
+
+    asking.cancel()
+    await asyncio.wait({asking})
+    await asyncio.sleep(0)
+
+    assert asking.cancelled()
+    assert upstream.cancels == 1
+
+
+# What LiveChunks promises, whoever uses it
+
+
+class BrokenRelay(StreamRelay):
+    """A relay with a bug."""
+
+    def feed(self, data: bytes) -> list[str]:
+        raise ZeroDivisionError("the prompt")
+
+
+class Owner:
+    """Says what it was asked for."""
+
+    def begin(self, stream: OpenStream) -> list[str]:
+        return stream.pending
+
+    def settle(self, stream: OpenStream) -> list[str]:
+        return [f"settled: {stream.relay.error.code if stream.relay.error else None}"]
+
+    def fail(self, error: GatewayError) -> list[str]:
+        return [f"failed: {error.code}"]
+
+
+def relay(kind: type[StreamRelay] = StreamRelay) -> StreamRelay:
+    return kind("openai", completion_id="c", created_s=1, model="m", limit_tokens=9, include_usage=False)
+
+
+def live(
+    response: FakeUpstreamResponse,
+    *,
+    of: StreamRelay | None = None,
+    pending: list[str] | None = None,
+    log: CollectingLog | None = None,
+) -> LiveChunks:
+    async def opened() -> OpenStream:
+        return OpenStream("m@fra", response, response.chunks(), of or relay(), pending or [])
+
+    limits = StreamLimits(heartbeat_s=BEAT_S, idle_s=5.0, min_tokens_per_s=0.0, grace_s=5.0)
+    return LiveChunks(asyncio.ensure_future(opened()), Owner(), limits, RunningClock(), log or CollectingLog())
+
+
+async def test_bug_while_streaming() -> None:
+    """Is an error like any other to the caller; the log has its name and none of its words."""
+    response, log = stream_of(*FIRST), CollectingLog()
+    batches = [batch async for batch in live(response, of=relay(BrokenRelay), pending=["one"], log=log)]
+
+    assert batches == [Batch(["one"], is_last=False), Batch(["settled: internal_error"], is_last=True)]
+    assert log.lines == [("crash", {"reason": "ZeroDivisionError", "upstream": "m@fra"})]
+    assert response.cancels == 1
+
+
+async def test_stream_with_nothing_pending() -> None:
+    """The first batch is what comes next."""
+    batches = [batch async for batch in live(stream_of(*FIRST, *REST))]
+
+    assert [len(batch.texts) for batch in batches] == [1, 1, 1, 1]
+    assert [batch.is_last for batch in batches] == [False, False, False, True]
+
+
+async def test_chunks_that_only_hold_comments() -> None:
+    """Make no batch of their own: an empty one would be a heartbeat."""
+    batches = [batch async for batch in live(stream_of(b": hm\n\n", *FIRST, b": hm\n\n", *REST))]
+
+    assert all(batch.texts for batch in batches)
+
+
+async def test_caller_who_leaves_a_stream_with_two_regions() -> None:
+    """No other region is asked for somebody who is gone."""
+    world = world_of(stream_of(STALL), stream_of(*openai_events("Paris.")))
+    body = body_of(await world.ask(ASK))
+
+    await body.aclose()
+
+    assert len(world.cloud.calls) == 1
+
+
+async def test_edge_model_that_thinks() -> None:
+    """The same at the edge: a model that stalls there is followed by the cloud, after the headers."""
+    slow = stream_of(STALL)
+    world = World(heartbeat_s=BEAT_S, timeout_s=0.03, clock=RunningClock())
+    world.edge.handler = lambda call: slow
+    world.cloud.handler = answer_cloud
+    chunks = await read_stream(await world.ask(chat_body(stream=True)))
+
+    assert chunks[0]["nearside"]["served_by"] == "cloud"
+    assert finish_reasons(chunks) == ["stop"]
