@@ -224,15 +224,14 @@ class Answering:
             body = workers_ai.parse_answer(
                 at.model, text, completion_id=completion_id, created_s=created_s, limit_tokens=_limit_tokens(call)
             )
-            unchanged = False
         else:
             body = completions.parse_completion(text)
-            unchanged = all(body.get(name) for name in ("id", "object", "created", "model"))
-            head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
-            body = body if unchanged else {**body, **{name: body.get(name) or made for name, made in head.items()}}
+        head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
+        lacking = {name: made for name, made in head.items() if not completions.is_like(body.get(name), made)}
         usage, estimated = completions.usage_of(body.get("usage"), call.input_text, completions.text_of(body))
         self._note_answer(call, at, usage, estimated)
-        return text if unchanged and not estimated else completions.dump({**body, "usage": usage})
+        unchanged = at.region is not None and not lacking and usage == body.get("usage")
+        return text if unchanged else completions.dump({**body, **lacking, "usage": usage})
 
     async def _stream(self, call: ChatCall, route: Route, store_key: str | None) -> StreamedAnswer:
         """Waits for the first content, so that the headers tell who answers; a model that thinks longer than a

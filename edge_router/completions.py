@@ -99,6 +99,11 @@ def parse_completion(text: str) -> dict[str, Any]:
     return body
 
 
+def is_like(value: object, made: object) -> bool:
+    """Whether an upstream's value can stand where we would put our own: of the same type, and not empty."""
+    return bool(value) and type(value) is type(made)
+
+
 def _check_message(message: Mapping[str, Any]) -> None:
     for name in ("content", "refusal"):
         if not isinstance(message.get(name), str | None):

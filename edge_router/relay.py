@@ -161,9 +161,10 @@ class StreamRelay:
         if not choices:
             return
         own_text: str | None = data
-        if not all(event.get(key) for key in ("id", "object", "created", "model")):
-            head = {**self._chunk({}, 0), "choices": choices}
-            event = {**head, **{key: value for key, value in event.items() if value is not None}}
+        head = {**self._chunk({}, 0), "choices": choices}
+        lacking = {name: made for name, made in head.items() if not completions.is_like(event.get(name), made)}
+        if lacking:
+            event = {**event, **lacking}
             own_text = None
         if event.get("usage") is not None:  # it comes in a chunk of its own, if it was asked for
             event = {**event, "usage": None}

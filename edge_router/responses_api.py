@@ -117,7 +117,7 @@ def from_chat(chat: Mapping[str, Any], request: ResponsesRequest, body: Mapping[
     refusal = entry["message"].get("refusal")
     text = entry["message"].get("content") or ""
     part = {"type": "refusal", "refusal": refusal} if refusal else _text_part(text)
-    is_cut = entry["finish_reason"] == "length"
+    is_cut = entry.get("finish_reason") == "length"
     return _response(
         chat,
         request,
@@ -158,7 +158,7 @@ class ResponsesEvents:
             self._chat = {name: chunk[name] for name in ("id", "created", "model")}
             events += self._begin()
         for entry in chunk["choices"]:
-            self._finish = entry["finish_reason"] or self._finish
+            self._finish = entry.get("finish_reason") or self._finish
             content = entry["delta"].get("content")
             if content:
                 self._text.append(content)

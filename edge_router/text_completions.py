@@ -76,7 +76,11 @@ def from_chats(chats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One text completion from the chat completions of its prompts, in their order."""
     first = chats[0]
     choices = [
-        _choice(entry["message"].get("content") or "", len(chat["choices"]) * place + position, entry["finish_reason"])
+        _choice(
+            entry["message"].get("content") or "",
+            len(chat["choices"]) * place + position,
+            entry.get("finish_reason") or "stop",
+        )
         for place, chat in enumerate(chats)
         for position, entry in enumerate(chat["choices"])
     ]
@@ -104,7 +108,9 @@ class TextEvents:
     def _translated(self, chunk: dict[str, Any]) -> str:
         choices = [
             _choice(
-                entry["delta"].get("content") or "", self._first_index + entry.get("index", 0), entry["finish_reason"]
+                entry["delta"].get("content") or "",
+                self._first_index + entry.get("index", 0),
+                entry.get("finish_reason"),
             )
             for entry in chunk["choices"]
         ]
