@@ -113,7 +113,7 @@ class Report:
         if self.cache is None:
             return None
         if self.cache == "hit":
-            return f"nearside; hit; ttl={_whole(self.cache_ttl_s)}"
+            return "nearside; hit" + ("" if self.cache_ttl_s is None else f"; ttl={int(self.cache_ttl_s)}")
         flags = [flag for flag, is_set in (("stored", self.cache_stored), ("collapsed", self.collapsed)) if is_set]
         return "; ".join([f"nearside; fwd={self.cache}", *flags])
 
