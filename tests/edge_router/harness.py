@@ -8,6 +8,8 @@ from typing import Any, Literal
 from edge_router.answering import Answering
 from edge_router.catalog import Catalog, Model
 from edge_router.complexity import ComplexityScorer, KeywordRules
+from edge_router.embeddings import DIMENSIONS
+from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.endpoints import Endpoints
 from edge_router.gateway import Gateway, Probe
 from edge_router.location import Location
@@ -107,9 +109,16 @@ class FixedScore:
         return self._score
 
 
+def vector_of(text: str) -> list[float]:
+    """What the fake embedder makes of a text: no two lengths give the same."""
+    return [len(text) + place / 1000 for place in range(DIMENSIONS)]
+
+
 def answer_edge(call: EdgeCall) -> FakeUpstreamResponse:
     """Edge models that work: each in its dialect, plain or as a stream, saying which they are."""
     text = f"Paris, says {call.model_id}."
+    if call.model_id == EMBEDDER:
+        return FakeUpstreamResponse.plain({"data": [vector_of(each) for each in call.inputs["text"]]})
     if call.model_id == EDGE_SMALL.id:
         if call.inputs.get("stream"):
             return FakeUpstreamResponse.stream(*native_events("Paris, ", f"says {call.model_id}.", usage=USAGE))
