@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from . import completions, embeddings, responses_api, text_completions, workers_ai
-from .answering import Answer, Answering, ChatCall, StreamedAnswer
+from .answering import Answering
 from .catalog import Model
+from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError, NotFound, UpstreamTimeout
 from .ports import Background, Clock, EdgeModels
 from .replies import ChatEvents, Encoder, EventStream, Reply, Stream, event_reply, json_reply, reported_reply

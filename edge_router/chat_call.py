@@ -1,0 +1,48 @@
+"""One chat request on its way, and the two forms that its answer takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import workers_ai
+from .ports import Background
+from .report import Report
+from .requests import ChatRequest
+from .streaming import LiveChunks
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One chat request on its way. `body` is the caller's JSON, our header fields merged in."""
+
+    request: ChatRequest
+    body: dict[str, Any]
+    tenant: str
+    cache_control: str | None
+    forwarded: Mapping[str, str]
+    background: Background
+    report: Report
+    started_ms: float
+
+    @property
+    def input_text(self) -> str:
+        return "\n".join(message.text for message in self.request.messages)
+
+    @property
+    def limit_tokens(self) -> int:
+        """Of the output: the caller's, or the one that we send."""
+        return self.request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A plain answer: the completion as JSON text without the report."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """A streamed answer: live batches, or all chunks at once when it is replayed. `[DONE]` is not among them."""
+
+    chunks: LiveChunks | list[str]

@@ -1,0 +1,235 @@
+"""One chat answered by a model, plainly or as a stream, with its report and its place in the cache."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import completions, exact_cache, workers_ai
+from .catalog import Catalog
+from .chat_call import Answer, ChatCall, StreamedAnswer
+from .errors import GatewayError, StoreError
+from .exact_cache import Entry
+from .ports import Clock, Log, Store, UpstreamResponse
+from .relay import StreamRelay
+from .report import Report, with_report
+from .routing import Route
+from .sse import DONE_EVENT, encode_event
+from .streaming import LiveChunks, OpenStream, StreamLimits
+from .timers import done_within
+from .upstreams import Attempt, Upstreams
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What runs share. Scope: isolate. cache_ttl_s: how long an answer stays fresh."""
+
+    catalog: Catalog
+    upstreams: Upstreams
+    store: Store
+    clock: Clock
+    log: Log
+    new_id: Callable[[], str]
+    limits: StreamLimits
+    cache_ttl_s: int
+
+
+class ChatRun:
+    """The way from a route to an answer. Scope: request.
+
+    store_key: where the answer is kept, None when it may not be. As the stream's storyteller it adds the report:
+    who answers on the first chunk, all of it on the last.
+    """
+
+    def __init__(self, services: Services, call: ChatCall, store_key: str | None) -> None:
+        self._services = services
+        self._call = call
+        self._report = call.report
+        self._store_key = store_key
+        self._at: Attempt | None = None
+        self._is_begun = False
+
+    async def plain(self, route: Route) -> Answer:
+        """Raises GatewayError."""
+        text = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
+        self._stop_clock()
+        if not self._report.collapsed:
+            self._store_later(text)
+        return Answer(text)
+
+    async def stream(self, route: Route) -> StreamedAnswer:
+        """Waits for the first content, so that the headers tell who answers; a model that thinks longer than a
+        heartbeat gets its headers sent before. Raises GatewayError.
+        """
+        services = self._services
+        opening = asyncio.ensure_future(services.upstreams.first_that_works(self._call, route, self._attempt_stream))
+        try:
+            is_open = await done_within(services.clock, opening, services.limits.heartbeat_s)
+        except asyncio.CancelledError:
+            opening.cancel()
+            raise
+        if is_open:
+            opening.result()  # nothing was sent yet: a failure is still a proper status
+            self._note_first_content()
+        return StreamedAnswer(LiveChunks(opening, self, services.limits, services.clock, services.log))
+
+    def begin(self, stream: OpenStream) -> list[str]:
+        self._note_first_content()
+        if not stream.pending:
+            return []
+        return [with_report(stream.pending[0], self._report.body_json()), *stream.pending[1:]]
+
+    def settle(self, stream: OpenStream) -> list[str]:
+        relay, input_text = stream.relay, self._call.input_text
+        assert self._at is not None
+        usage, estimated = relay.usage(input_text)
+        self._note_answer(self._at, usage, estimated)
+        self._report.usage = usage
+        self._stop_clock()
+        if relay.error:
+            self._log_failure(relay.error)
+            last = [relay.error_chunk(relay.error)]
+        else:
+            last = relay.closing(input_text)
+            if self._store_key:
+                self._store_later(completions.dump(relay.completion(input_text)))
+        last[-1] = with_report(last[-1], self._report.body_json())
+        return last
+
+    def fail(self, error: GatewayError) -> list[str]:
+        self._stop_clock()
+        self._log_failure(error)
+        head = {"id": self._completion_id(), "created": self._created_s(), "model": self._call.request.model}
+        text = completions.dump({**completions.chunk(head, {}, finish_reason="error"), **error.to_body()})
+        return [with_report(text, self._report.body_json())]
+
+    async def _attempt_plain(self, at: Attempt) -> str:
+        response = await self._services.upstreams.call(self._call, at, flight_key=self._store_key)
+        try:
+            return self._settle_plain(at, await response.text())
+        except BaseException:
+            await response.cancel()
+            raise
+
+    async def _attempt_stream(self, at: Attempt) -> OpenStream:
+        response = await self._services.upstreams.call(self._call, at)
+        try:
+            opened = await self._open(at, response)
+        except BaseException:
+            await response.cancel()
+            raise
+        self._at = at
+        return opened
+
+    def _settle_plain(self, at: Attempt, text: str) -> str:
+        """The completion's text, whole and with usage; raises UpstreamError when it is not a completion."""
+        completion_id, created_s = self._completion_id(), self._created_s()
+        if at.region is None:
+            body = workers_ai.parse_answer(
+                at.model, text, completion_id=completion_id, created_s=created_s, limit_tokens=self._call.limit_tokens
+            )
+        else:
+            body = completions.parse_completion(text)
+        head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
+        lacking = {name: made for name, made in head.items() if not completions.is_like(body.get(name), made)}
+        usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
+        self._note_answer(at, usage, estimated)
+        unchanged = at.region is not None and not lacking and usage == body.get("usage")
+        return text if unchanged else completions.dump({**body, **lacking, "usage": usage})
+
+    async def _open(self, at: Attempt, response: UpstreamResponse) -> OpenStream:
+        """Reads until the first content, so that everything before it can still become another attempt."""
+        relay = StreamRelay(
+            at.model.shape,
+            completion_id=self._completion_id(),
+            created_s=self._created_s(),
+            model=at.model.id,
+            limit_tokens=self._call.limit_tokens,
+            include_usage=self._call.request.include_usage,
+        )
+        chunks = response.chunks() if _is_event_stream(response) else self._as_stream(at, response)
+        pending: list[str] = []
+        async for chunk in chunks:
+            pending += relay.feed(chunk)
+            if relay.has_content or relay.is_done or relay.error:
+                break
+        else:
+            pending += relay.end()
+        if relay.error:
+            raise relay.error
+        return OpenStream(at.label, response, chunks, relay, pending)
+
+    async def _as_stream(self, at: Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
+        """Some models answer with one JSON object although a stream was asked for."""
+        text = self._settle_plain(at, await response.text())
+        for chunk in completions.replay(completions.parse_completion(text), include_usage=True):
+            yield encode_event(chunk).encode()
+        yield DONE_EVENT.encode()
+
+    def _note_first_content(self) -> None:
+        """In time for the headers, or for the first chunk when they have left already."""
+        if self._is_begun or self._at is None:
+            return
+        self._is_begun = True
+        self._name(self._at)
+        self._report.timings_ms["ttft"] = self._services.clock.elapsed_ms() - self._call.started_ms
+
+    def _note_answer(self, at: Attempt, usage: Mapping[str, Any], estimated: bool) -> None:
+        self._name(at)
+        report = self._report
+        report.usage_estimated = estimated
+        cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        if report.collapsed:
+            report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
+        else:
+            report.cost_usd = cost_usd
+
+    def _name(self, at: Attempt) -> None:
+        self._report.served_by = "edge-model" if at.region is None else "cloud"
+        name_model(self._report, at.model.id, self._services.catalog)
+
+    def _stop_clock(self) -> None:
+        self._report.timings_ms["total"] = self._services.clock.elapsed_ms() - self._call.started_ms
+
+    def _store_later(self, text: str) -> None:
+        """After the response: nothing on the path waits for a write."""
+        if self._store_key is None or len(text) > exact_cache.MAX_ENTRY_BYTES:
+            return
+        if not exact_cache.may_store(completions.parse_completion(text)):
+            return
+        entry = Entry(
+            body=text,
+            model=self._report.model or "",
+            stored_at_s=self._services.clock.now_s(),
+            ttl_s=self._services.cache_ttl_s,
+            cost_usd=self._report.cost_usd or 0.0,
+        )
+        self._report.cache_stored = True
+        self._call.background.run(self._put(self._store_key, entry))
+
+    async def _put(self, key: str, entry: Entry) -> None:
+        services = self._services
+        try:
+            await services.store.put(key, exact_cache.encode_entry(entry), ttl_s=services.cache_ttl_s)
+        except StoreError as exc:
+            services.log.event("store_failed", request_id=self._report.request_id, reason=exc.message)
+
+    def _log_failure(self, error: GatewayError) -> None:
+        self._services.log.event("stream_failed", request_id=self._report.request_id, reason=error.code)
+
+    def _completion_id(self) -> str:
+        return f"chatcmpl-{self._services.new_id()}"
+
+    def _created_s(self) -> int:
+        return int(self._services.clock.now_s())
+
+
+def name_model(report: Report, model_id: str, catalog: Catalog) -> None:
+    """Puts the model and its tier into the report."""
+    model = catalog.find(model_id)
+    report.model = model_id
+    report.tier = model.tier if model else None
+
+
+def _is_event_stream(response: UpstreamResponse) -> bool:
+    return (response.header("content-type") or "").startswith("text/event-stream")
