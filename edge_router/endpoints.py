@@ -136,7 +136,9 @@ class Endpoints:
         return reported_reply(facts, call.report)
 
     async def models(self, call: Call) -> Reply:
-        models = [*map(_virtual_model, _VIRTUAL_MODELS), *map(_model_object, self._settings.catalog.models)]
+        """Those that can be asked for by the id that is listed: a wildcard stands for ids that it does not list."""
+        named = [model for model in self._settings.catalog.models if not model.id.endswith("*")]
+        models = [*map(_virtual_model, _VIRTUAL_MODELS), *map(_model_object, named)]
         return json_reply(completions.dump({"object": "list", "data": [*models, _embedder_object()]}), call.report)
 
     async def model(self, call: Call) -> Reply:
