@@ -292,16 +292,19 @@ def _response(
 
 
 def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
-    input_details = usage.get("prompt_tokens_details") or {}
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    def detail(group: str, name: str) -> int:
+        details = usage.get(group)
+        count = details.get(name) if isinstance(details, dict) else None
+        return count if isinstance(count, int) else 0
+
     return {
         "input_tokens": usage["prompt_tokens"],
         "input_tokens_details": {
-            "cached_tokens": input_details.get("cached_tokens") or 0,
-            "cache_write_tokens": input_details.get("cache_write_tokens") or 0,
+            "cached_tokens": detail("prompt_tokens_details", "cached_tokens"),
+            "cache_write_tokens": detail("prompt_tokens_details", "cache_write_tokens"),
         },
         "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": reasoning},
+        "output_tokens_details": {"reasoning_tokens": detail("completion_tokens_details", "reasoning_tokens")},
         "total_tokens": usage["total_tokens"],
     }
 
