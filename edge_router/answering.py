@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import completions, exact_cache, workers_ai
+from .answer_cache import AnswerCache, Tier
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .complexity import ComplexityScorer
-from .errors import StoreError, UpstreamError
+from .errors import UpstreamError
 from .exact_cache import Entry
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store
 from .report import with_report
@@ -38,13 +39,13 @@ class Answering:
     ) -> None:
         self._settings = settings
         self._scorer = scorer
-        self._store = store
+        self._cache = AnswerCache(store, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
         self._clock = clock
         self._log = log
         self._services = Services(
             catalog=settings.catalog,
             upstreams=Upstreams(settings, edge=edge, cloud=cloud, flights=flights, clock=clock, log=log),
-            store=store,
+            cache=self._cache,
             clock=clock,
             log=log,
             new_id=new_id,
@@ -70,12 +71,15 @@ class Answering:
             )
         call.report.cache = "miss" if directives.look_up else "bypass"
         if key and directives.look_up:
-            entry = await self._look_up(call, key)
-            if entry is not None and entry.is_fresh(self._clock.now_s(), directives):
-                replayed = self._replay(call, entry)
+            started_ms = self._clock.elapsed_ms()
+            found = await self._cache.look_up(key, call.report.request_id)
+            call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
+            if found is not None and found[0].is_fresh(self._clock.now_s(), directives):
+                replayed = self._replay(call, *found)
                 if replayed is not None:
                     return replayed
-            elif entry is not None:
+                self._cache.forget(key)
+            elif found is not None:
                 call.report.cache = "stale"
 
         route = self.route(call)
@@ -101,18 +105,7 @@ class Answering:
         report.timings_ms["decide"] = self._clock.elapsed_ms() - decided_ms
         return route
 
-    async def _look_up(self, call: ChatCall, key: str) -> Entry | None:
-        """A store that fails is a miss."""
-        started_ms = self._clock.elapsed_ms()
-        try:
-            text = await self._store.get(key)
-        except StoreError as exc:
-            self._log.event("store_failed", request_id=call.report.request_id, reason=exc.message)
-            text = None
-        call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
-        return exact_cache.decode_entry(text) if text else None
-
-    def _replay(self, call: ChatCall, entry: Entry) -> Answer | StreamedAnswer | None:
+    def _replay(self, call: ChatCall, entry: Entry, tier: Tier) -> Answer | StreamedAnswer | None:
         """None when the stored body is damaged: then it is a miss."""
         chunks: list[str] = []
         if call.request.stream:
@@ -124,7 +117,7 @@ class Answering:
                 return None
 
         report, now_s = call.report, self._clock.now_s()
-        report.cache = "hit"
+        report.cache, report.cache_tier = "hit", tier
         report.cache_age_s = entry.age_s(now_s)
         report.cache_ttl_s = entry.ttl_s - report.cache_age_s
         report.served_by = "exact-cache"

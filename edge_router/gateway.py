@@ -10,6 +10,7 @@ from .auth import OPEN_TENANT, PresentedKey, read_key, tenant_of
 from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, StoreError
 from .location import Location
+from .memory_cache import MemoryCache
 from .ports import Background, Clock, Log, RateLimiter, Store, Telemetry
 from .replies import Reply, error_reply, json_reply
 from .report import Report
@@ -18,6 +19,7 @@ from .settings import Settings
 from .timers import Deadline
 
 PROBE_TIMEOUT_S = 2.0
+KNOWN_KEYS_BYTES = 256 * 1024
 RATE_PERIOD_S = 60  # of the binding in wrangler.toml
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -59,6 +61,7 @@ class Gateway:
         """probes: what `/ready` asks, by name."""
         self._settings = settings
         self._keys = keys
+        self._known_keys: MemoryCache[str] = MemoryCache(max_bytes=KNOWN_KEYS_BYTES)
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
         self._probes = probes
@@ -188,13 +191,22 @@ class Gateway:
             return True
 
     async def _key_record(self, key: PresentedKey) -> str | None:
-        """A key store that fails lets nobody in, and says that it is us."""
+        """Kept in the isolate for as long as KV may be stale anyway. A store that fails lets nobody in, and says
+        that it is us.
+        """
+        now_s = self._clock.now_s()
+        known = self._known_keys.get(key.id, now_s)
+        if known is not None:
+            return known
         try:
-            return await self._keys.get(f"key:{key.id}")
+            record = await self._keys.get(f"key:{key.id}")
         except StoreError as exc:
             raise GatewayError(
                 "Keys can't be checked right now; try again.", code="auth_unavailable", status=503, retry_after_s=1
             ) from exc
+        if record is not None:  # unknown ids are not kept: there is no end of them
+            self._known_keys.put(key.id, record, len(record), now_s)
+        return record
 
     def _request_id(self, request: Request) -> str:
         """The caller's, when it is safe in a header and a log; else a new one."""

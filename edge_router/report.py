@@ -35,6 +35,7 @@ class Report:
     cloud_region: str | None = None
     cloud_rtt_ms: float | None = None
     cache: CacheOutcome | None = None
+    cache_tier: Literal["memory", "kv"] | None = None
     cache_ttl_s: float | None = None
     cache_age_s: float | None = None
     cache_stored: bool = False
@@ -103,6 +104,7 @@ class Report:
             return None
         facts = {
             "status": self.cache,
+            "tier": self.cache_tier,
             "ttl_s": _whole(self.cache_ttl_s),
             "age_s": _whole(self.cache_age_s),
             "collapsed": self.collapsed or None,
@@ -113,7 +115,8 @@ class Report:
         if self.cache is None:
             return None
         if self.cache == "hit":
-            return "nearside; hit" + ("" if self.cache_ttl_s is None else f"; ttl={int(self.cache_ttl_s)}")
+            ttl = "" if self.cache_ttl_s is None else f"; ttl={int(self.cache_ttl_s)}"
+            return f"nearside; hit{ttl}" + (f"; detail={self.cache_tier}" if self.cache_tier else "")
         flags = [flag for flag, is_set in (("stored", self.cache_stored), ("collapsed", self.collapsed)) if is_set]
         return "; ".join([f"nearside; fwd={self.cache}", *flags])
 

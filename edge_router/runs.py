@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import completions, exact_cache, workers_ai
+from .answer_cache import AnswerCache
 from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
-from .errors import GatewayError, StoreError
+from .errors import GatewayError
 from .exact_cache import Entry
-from .ports import Clock, Log, Store, UpstreamResponse
+from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
 from .report import Report, with_report
 from .routing import Route
@@ -26,7 +27,7 @@ class Services:
 
     catalog: Catalog
     upstreams: Upstreams
-    store: Store
+    cache: AnswerCache
     clock: Clock
     log: Log
     new_id: Callable[[], str]
@@ -197,22 +198,16 @@ class ChatRun:
             return
         if not exact_cache.may_store(completions.parse_completion(text)):
             return
+        services = self._services
         entry = Entry(
             body=text,
             model=self._report.model or "",
-            stored_at_s=self._services.clock.now_s(),
-            ttl_s=self._services.cache_ttl_s,
+            stored_at_s=services.clock.now_s(),
+            ttl_s=services.cache_ttl_s,
             cost_usd=self._report.cost_usd or 0.0,
         )
         self._report.cache_stored = True
-        self._call.background.run(self._put(self._store_key, entry))
-
-    async def _put(self, key: str, entry: Entry) -> None:
-        services = self._services
-        try:
-            await services.store.put(key, exact_cache.encode_entry(entry), ttl_s=services.cache_ttl_s)
-        except StoreError as exc:
-            services.log.event("store_failed", request_id=self._report.request_id, reason=exc.message)
+        self._call.background.run(services.cache.put(self._store_key, entry, self._report.request_id))
 
     def _log_failure(self, error: GatewayError) -> None:
         self._services.log.event("stream_failed", request_id=self._report.request_id, reason=error.code)

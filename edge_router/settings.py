@@ -57,6 +57,7 @@ class _Variables(BaseModel):
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
     cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
+    memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = Field(8, validation_alias="MEMORY_CACHE_MIB")
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
     cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
     stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
@@ -72,8 +73,8 @@ VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fiel
 class Settings:
     """What the gateway is configured to do.
 
-    cache_ttl_s: how long an exact answer is fresh. edge_timeout_s, cloud_timeout_s: from the call to the
-    first token. stream_idle_s: the longest silence within a stream. heartbeat_s: silence after which a comment
+    cache_ttl_s: how long an exact answer is fresh. memory_cache_bytes: what an isolate may keep of them itself.
+    edge_timeout_s, cloud_timeout_s: from the call to the first token. stream_idle_s: the longest silence within a stream. heartbeat_s: silence after which a comment
     is sent, so that proxies keep the connection. min_tokens_per_s: a stream that is slower on average, measured
     from slow_grace_s after its first token on, counts as failed; 0 turns that off.
     """
@@ -84,6 +85,7 @@ class Settings:
     regions: tuple[Region, ...]
     catalog: Catalog
     cache_ttl_s: int
+    memory_cache_bytes: int
     edge_timeout_s: float
     cloud_timeout_s: float
     stream_idle_s: float
@@ -115,6 +117,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,
         cache_ttl_s=read.cache_ttl_s,
+        memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
         edge_timeout_s=read.edge_timeout_s,
         cloud_timeout_s=read.cloud_timeout_s,
         stream_idle_s=read.stream_idle_s,

@@ -117,6 +117,22 @@ class TestDev:
         assert response.headers["nearside-cloud-region"]
         assert response.text.endswith("data: [DONE]\n\n")
 
+    def test_same_question_is_answered_from_memory(self, dev: Dev) -> None:
+        """The second time the isolate itself knows the answer, and the store is not asked."""
+        key = re.search(r"nsk_\w+", dev.output)
+        assert key is not None
+        headers = {"authorization": f"Bearer {key.group()}"}
+        body = {"messages": [{"role": "user", "content": "What is a memory?"}]}
+        url = f"http://127.0.0.1:{dev.port}/v1/chat/completions"
+        httpx.post(url, json=body, headers=headers)
+        control = f"http://127.0.0.1:{dev.port + 1}"
+        httpx.post(f"{control}/reset", json={})
+
+        response = httpx.post(url, json=body, headers=headers)
+
+        assert response.headers["cache-status"].endswith("detail=memory")
+        assert httpx.get(f"{control}/counters").json()["kv"] == 0
+
     @pytest.mark.parametrize("number", [signal.SIGINT])
     def test_stops_without_a_trace(self, dev: Dev, number: signal.Signals) -> None:
         """After Ctrl-C nothing that it started is left, and its ports are free."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edge_router.answering import Answering
@@ -16,7 +16,7 @@ from edge_router.location import Location
 from edge_router.ports import Store
 from edge_router.replies import Reply
 from edge_router.routing import Thresholds
-from edge_router.settings import Region, Settings
+from edge_router.settings import Region, read_settings
 from tests.fakes import (
     CloudCall,
     CollectingBackground,
@@ -148,6 +148,7 @@ class World:
     heartbeat_s: float = 5.0
     min_tokens_per_s: float = 1.0
     slow_grace_s: float = 15.0
+    memory_cache_bytes: int = 0
     store: Store = field(default_factory=MemoryStore)
     keys: Store = field(default_factory=MemoryStore)
     edge: FakeEdgeModels = field(default_factory=lambda: FakeEdgeModels(answer_edge))
@@ -162,7 +163,8 @@ class World:
     background: CollectingBackground = field(default_factory=CollectingBackground)
 
     def gateway(self) -> Gateway:
-        settings = Settings(
+        settings = replace(
+            read_settings({}),
             auth=self.auth,
             rate_limit="on",
             single_flight=self.single_flight,
@@ -175,6 +177,7 @@ class World:
             heartbeat_s=self.heartbeat_s,
             min_tokens_per_s=self.min_tokens_per_s,
             slow_grace_s=self.slow_grace_s,
+            memory_cache_bytes=self.memory_cache_bytes,
             thresholds=Thresholds(),
         )
         ids = CountingIds()

@@ -251,7 +251,7 @@ async def test_same_question_again() -> None:
 
     assert text_of(reply) == "Paris, says edge-small-1."
     assert world.calls == 1
-    assert reply.headers["cache-status"] == "nearside; hit; ttl=3509"
+    assert reply.headers["cache-status"] == "nearside; hit; ttl=3509; detail=kv"
     assert reply.headers["age"] == "90"
     assert reply.headers["nearside-served-by"] == "exact-cache"
     assert reply.headers["nearside-model"] == "edge-small-1"

@@ -1,0 +1,49 @@
+"""Exact answers by key: in the isolate's memory, then in a store. A store that fails is a miss, never an error."""
+
+from typing import Literal
+
+from . import exact_cache
+from .errors import StoreError
+from .exact_cache import Entry
+from .memory_cache import MemoryCache
+from .ports import Clock, Log, Store
+
+Tier = Literal["memory", "kv"]
+
+
+class AnswerCache:
+    """Scope: isolate. memory_bytes: what the isolate may keep by itself; 0 asks the store each time."""
+
+    def __init__(self, store: Store, *, memory_bytes: int, clock: Clock, log: Log) -> None:
+        self._store = store
+        self._memory: MemoryCache[Entry] = MemoryCache(max_bytes=memory_bytes)
+        self._clock = clock
+        self._log = log
+
+    async def look_up(self, key: str, request_id: str) -> tuple[Entry, Tier] | None:
+        """The stored answer, fresh or not, and where it was found."""
+        now_s = self._clock.now_s()
+        kept = self._memory.get(key, now_s)
+        if kept is not None:
+            return kept, "memory"
+        try:
+            text = await self._store.get(key)
+        except StoreError as exc:
+            self._log.event("store_failed", request_id=request_id, reason=exc.message)
+            return None
+        entry = exact_cache.decode_entry(text) if text else None
+        if entry is None:
+            return None
+        self._memory.put(key, entry, len(entry.body), now_s)
+        return entry, "kv"
+
+    async def put(self, key: str, entry: Entry, request_id: str) -> None:
+        self._memory.put(key, entry, len(entry.body), self._clock.now_s())
+        try:
+            await self._store.put(key, exact_cache.encode_entry(entry), ttl_s=int(entry.ttl_s))
+        except StoreError as exc:
+            self._log.event("store_failed", request_id=request_id, reason=exc.message)
+
+    def forget(self, key: str) -> None:
+        """What turned out to be damaged is not looked at again."""
+        self._memory.drop(key)
