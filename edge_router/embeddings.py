@@ -69,7 +69,7 @@ def parse_vectors(text: str, *, count: int) -> list[list[float]]:
         whole = len(vectors) == count and all(
             len(vector) == DIMENSIONS and all(isfinite(number) for number in vector) for vector in vectors
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
         raise UpstreamError("The embedder's answer can't be read.") from exc
     if not whole:
         raise UpstreamError("The embedder's answer is not what was asked for.")
