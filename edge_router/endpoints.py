@@ -187,7 +187,11 @@ class Endpoints:
         try:
             async with Deadline(self._clock, self._settings.edge_timeout_s):
                 response = await self._edge.run(embeddings.MODEL, inputs)
-                text = await response.text()
+                try:
+                    text = await response.text()
+                except BaseException:
+                    await response.cancel()
+                    raise
         except TimeoutError as exc:
             raise UpstreamTimeout("The embedder took too long.") from exc
         if response.status != 200:
