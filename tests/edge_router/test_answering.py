@@ -589,6 +589,16 @@ async def test_cloud_that_limits_the_rate(retry_after: str | None, expected: str
         pytest.param(200, "no json", (502, "upstream_error"), id="200 that is not JSON"),
         pytest.param(200, {"choices": []}, (502, "upstream_error"), id="200 without choices"),
         pytest.param(200, {"error": {"message": "x"}}, (502, "upstream_error"), id="200 with an error"),
+        pytest.param(
+            200,
+            {"choices": [{"message": {"content": None, "tool_calls": "f"}}]},
+            (502, "upstream_error"),
+            id="200 with tool calls that are text",
+        ),
+        pytest.param(
+            200, {"choices": [{"message": {"refusal": 5}}]}, (502, "upstream_error"), id="200 with an odd refusal"
+        ),
+        pytest.param(200, {"choices": ["x"]}, (502, "upstream_error"), id="200 with a choice that is text"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

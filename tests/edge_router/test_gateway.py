@@ -30,7 +30,7 @@ from tests.edge_router.harness import (
     read_json,
     read_stream,
 )
-from tests.fakes import CloudCall, FailingStore, FakeRateLimiter, FakeUpstreamResponse, MemoryStore
+from tests.fakes import CloudCall, FailingStore, FakeRateLimiter, FakeRequest, FakeUpstreamResponse, MemoryStore
 
 SECRET = "s3cretS3cretS3cret"
 KEYS = {"key:k001": json.dumps({"tenant": "acme", "hashes": [hash_secret(SECRET)]})}
@@ -114,6 +114,11 @@ async def test_open_gateway() -> None:
     [
         ("POST", "/"),
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/completions/stream"),
+        ("POST", "/v1/completions/batch"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/embeddings"),
         ("POST", "/v1/route"),
         ("GET", "/v1/models"),
         ("GET", "/v1/models/a"),
@@ -152,6 +157,38 @@ async def test_keys_that_can_not_be_read() -> None:
 
     assert (reply.status, error_of(reply)["code"]) == (503, "auth_unavailable")
     assert reply.headers["retry-after"] == "1"
+
+
+async def test_key_that_is_known_by_now() -> None:
+    """The isolate remembers it for a minute, and the store is not asked meanwhile; the secret counts all the same."""
+    world, keys = with_keys(), MemoryStore(KEYS)
+    world.keys = keys
+    gateway = world.gateway()
+
+    async def status(authorization: str) -> int:
+        request = FakeRequest(content=json.dumps(chat_body()), headers={"authorization": authorization})
+        return (await gateway.handle(request, world.background)).status
+
+    right, wrong = AUTHORIZATION["authorization"], "Bearer nsk_k001_wrongwrongwrongwrong"
+    first = await status(right)
+    keys.texts.clear()
+    within = [await status(right), await status(wrong)]
+    world.clock.advance(61)
+    after = await status(right)
+
+    assert (first, within, after) == (200, [200, 401], 401)
+
+
+async def test_key_that_comes_to_be() -> None:
+    """Counts at once: unknown ids are not remembered."""
+    world, keys = with_keys(), MemoryStore()
+    world.keys = keys
+    gateway = world.gateway()
+    request = FakeRequest(content=json.dumps(chat_body()), headers=AUTHORIZATION)
+    before = await gateway.handle(request, world.background)
+    keys.texts.update(KEYS)
+
+    assert [before.status, (await gateway.handle(request, world.background)).status] == [401, 200]
 
 
 # Rate limit
@@ -193,6 +230,8 @@ async def test_unknown_path(path: str) -> None:
         pytest.param("GET", "/v1/chat/completions", "POST", id="GET"),
         pytest.param("DELETE", "/v1/models", "GET", id="DELETE"),
         pytest.param("POST", "/v1/models/a", "GET", id="POST"),
+        pytest.param("GET", "/v1/completions/stream", "POST", id="GET of a stream"),
+        pytest.param("GET", "/v1/embeddings", "POST", id="GET of vectors"),
     ],
 )
 async def test_method_that_a_path_does_not_take(method: str, path: str, allow: str) -> None:
@@ -311,6 +350,13 @@ REPLIES: list[Any] = [
     pytest.param(World(), "POST", "/v1/chat/completions", chat_body(), id="answer"),
     pytest.param(World(), "POST", "/v1/chat/completions", chat_body(stream=True), id="stream"),
     pytest.param(World(), "POST", "/", {"prompt": "Hi"}, id="prompt"),
+    pytest.param(World(), "POST", "/v1/completions", {"prompt": "Hi"}, id="text"),
+    pytest.param(World(), "POST", "/v1/completions", {"prompt": ["Hi", "Ho"]}, id="texts"),
+    pytest.param(World(), "POST", "/v1/completions/stream", {"prompt": "Hi"}, id="text stream"),
+    pytest.param(World(), "POST", "/v1/completions/stream", {"prompt": ["Hi", "Ho"]}, id="chained stream"),
+    pytest.param(World(), "POST", "/v1/completions/batch", {"prompts": ["Hi", "Ho"]}, id="batch"),
+    pytest.param(World(), "POST", "/v1/responses", {"input": "Hi"}, id="response"),
+    pytest.param(World(), "POST", "/v1/embeddings", {"input": "Hi"}, id="embedding"),
     pytest.param(World(), "POST", "/v1/route", chat_body(), id="route"),
     pytest.param(World(), "GET", "/v1/models", "", id="models"),
     pytest.param(World(), "GET", "/health", "", id="health"),

@@ -173,6 +173,8 @@ def test_last_line_break_missing() -> None:
         pytest.param([], "stream_cut", id="nothing at all"),
         pytest.param([WHOLE[0]], "stream_cut", id="no finish reason and no end mark"),
         pytest.param([WHOLE[0], WHOLE[1][:20]], "upstream_error", id="cut in an event"),
+        pytest.param([WHOLE[0], b"data: \xf0\x9f"], "stream_cut", id="cut in a character"),
+        pytest.param([WHOLE[0], b"data: \xff\n\n", WHOLE[1], DONE], "upstream_error", id="not UTF-8"),
         pytest.param([WHOLE[1], event(chunk({"content": "y"}, index=1))], "stream_cut", id="one of two not finished"),
         pytest.param([DONE], "upstream_error", id="only the end mark"),
         pytest.param([event({"error": {"message": "x"}})], "upstream_error", id="an error event"),
@@ -206,6 +208,30 @@ def test_event_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert of.feed(b"data: " + b"x" * 100) == []
     assert of.error is not None
+
+
+def test_stream_with_a_byte_order_mark() -> None:
+    """It is no part of the answer."""
+    chunks = run(relay(), b"\xef\xbb\xbf" + WHOLE[0], WHOLE[1], DONE)
+
+    assert streamed_text(chunks) == "x"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param({"id": 7}, id="a number as its id"),
+        pytest.param({"model": ["m"]}, id="a list as its model"),
+        pytest.param({"created": "today"}, id="a word as its time"),
+        pytest.param({"object": None}, id="no object"),
+    ],
+)
+def test_chunk_with_an_odd_head(head: dict[str, Any]) -> None:
+    """Ours stands in its place: whoever translates the chunk relies on the types."""
+    chunks = run(relay(), event({**chunk({"content": "x"}, finish="stop"), **head}), DONE)
+
+    assert [type(chunks[0][name]) for name in ("id", "object", "created", "model")] == [str, str, int, str]
+    assert streamed_text(chunks) == "x"
 
 
 def test_bytes_after_the_end() -> None:

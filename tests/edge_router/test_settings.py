@@ -21,6 +21,14 @@ def test_no_variables() -> None:
     assert settings.catalog.models == DEFAULT_MODELS
 
 
+def test_limits_of_streams() -> None:
+    """Heartbeats every five seconds; crawling is judged after fifteen, and need not be."""
+    settings = read_settings({"MIN_TOKENS_PER_S": "0"})
+
+    assert (settings.heartbeat_s, settings.slow_grace_s, settings.min_tokens_per_s) == (5, 15, 0)
+    assert read_settings({}).min_tokens_per_s == 1
+
+
 def test_variables_that_are_not_ours() -> None:
     """Bindings and others are passed over."""
     assert read_settings({"CACHE": object(), "PATH": "/bin"}).auth == "keys"
@@ -45,6 +53,10 @@ def test_structured_variables(write: Any) -> None:
         pytest.param("EDGE_TIMEOUT_S", 0, "EDGE_TIMEOUT_S", id="no time for the edge"),
         pytest.param("CLOUD_TIMEOUT_S", 601, "CLOUD_TIMEOUT_S", id="too much time for the cloud"),
         pytest.param("STREAM_IDLE_S", "nan", "STREAM_IDLE_S", id="not a number"),
+        pytest.param("HEARTBEAT_S", 0, "HEARTBEAT_S", id="heartbeats without a pause"),
+        pytest.param("MIN_TOKENS_PER_S", -1, "MIN_TOKENS_PER_S", id="a negative speed"),
+        pytest.param("SLOW_GRACE_S", "0", "SLOW_GRACE_S", id="no grace"),
+        pytest.param("MEMORY_CACHE_MIB", 65, "MEMORY_CACHE_MIB", id="more memory than an isolate has to spare"),
         pytest.param("CLOUD_REGIONS", "[", "CLOUD_REGIONS", id="regions that are not JSON"),
         pytest.param("CLOUD_REGIONS", {}, "CLOUD_REGIONS", id="regions that are no list"),
         pytest.param("CLOUD_REGIONS", [{"id": "fra"}], "CLOUD_REGIONS.0.url", id="a region without a URL"),

@@ -65,6 +65,26 @@ def test_inputs_of_streams() -> None:
     assert inputs(EDGE_LARGE, stream=True)["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("seed", [0, 1, -1, 9_999_999_999, 2**63])
+def test_seed_of_a_native_model(seed: int) -> None:
+    """Lies in the range that it takes; the same seed becomes the same one again."""
+    sent = inputs(EDGE_SMALL, seed=seed)["seed"]
+
+    assert 1 <= sent <= 9_999_999_999
+    assert inputs(EDGE_SMALL, seed=seed)["seed"] == sent
+
+
+def test_seeds_of_a_native_model() -> None:
+    """Neighbours stay different."""
+    assert len({inputs(EDGE_SMALL, seed=seed)["seed"] for seed in range(-5, 6)}) == 11
+
+
+@pytest.mark.parametrize(("top_p", "expected"), [(0, 0.001), (0.5, 0.5), (1, 1)])
+def test_nucleus_of_a_native_model(top_p: float, expected: float) -> None:
+    """0 is out of its range: the least that it takes is sent instead."""
+    assert inputs(EDGE_SMALL, top_p=top_p)["top_p"] == expected
+
+
 def test_native_answer() -> None:
     """Becomes a completion."""
     assert parse(native("Paris.")) == {
