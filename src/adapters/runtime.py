@@ -32,7 +32,8 @@ class WorkerClock:
     def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
         self._last += 1
         number = self._last
-        self._waiting[number] = (callback, setTimeout(self._proxy(), delay_s * 1000, number))
+        # bind: Pyodide's setTimeout passes no further arguments on.
+        self._waiting[number] = (callback, setTimeout(self._proxy().bind(None, number), delay_s * 1000))
         return partial(self._stop, number)
 
     def _stop(self, number: int) -> None:
