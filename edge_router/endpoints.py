@@ -175,7 +175,12 @@ class Endpoints:
             assert isinstance(answer, StreamedAnswer)
             is_final = place == len(bodies) - 1
             encoder: Encoder = TextEvents(place=place, choices_per_prompt=choices_per_prompt, is_final=is_final)
-            return event_reply(answer.chunks, encoder, report)
+            reply = event_reply(answer.chunks, encoder, report)
+            if isinstance(reply.body, str):
+                _add_costs(call.report, report)
+            else:
+                reply.body.on_end = partial(_add_costs, call.report, report)
+            return reply
 
         first = await open_stream(0)
         if len(bodies) == 1:
@@ -290,6 +295,13 @@ def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
         report=call.report,
         started_ms=call.started_ms,
     )
+
+
+def _add_costs(whole: Report, part: Report) -> None:
+    """Of a later prompt to the request's report, which is what gets recorded."""
+    if part is not whole:
+        whole.cost_usd = (whole.cost_usd or 0.0) + (part.cost_usd or 0.0)
+        whole.cost_avoided_usd = (whole.cost_avoided_usd or 0.0) + (part.cost_avoided_usd or 0.0)
 
 
 def _part(call: Call, parts: int) -> Call:
