@@ -18,6 +18,7 @@ from tests.edge_router.harness import (
     DONE,
     EDGE_LARGE,
     EDGE_SMALL,
+    MODELS,
     SIMPLE_PROMPT,
     USAGE,
     FixedScore,
@@ -504,6 +505,29 @@ async def test_edge_that_answers_because_the_cloud_can_not(stream: bool) -> None
     assert reply.status == 200
     assert reply.headers["nearside-served-by"] == "edge-model"
     assert "nearside-cloud-region" not in reply.headers
+
+
+EDGE_FIRST = ["edge-small-1", "edge-large-1"]
+CLOUD = ["cloud-fast-1@fra", "cloud-fast-1@iad", "cloud-quality-1@fra", "cloud-quality-1@iad"]
+
+
+@pytest.mark.parametrize(
+    ("score", "models", "expected"),
+    [
+        pytest.param(0.1, MODELS, [*EDGE_FIRST, *CLOUD], id="simple"),
+        pytest.param(0.5, MODELS, [*EDGE_FIRST[1:], *CLOUD], id="medium"),
+        pytest.param(0.8, MODELS, CLOUD, id="complex"),
+        pytest.param(0.95, (EDGE_SMALL, EDGE_LARGE, CLOUD_FAST), [*CLOUD[:2], *EDGE_FIRST[::-1]], id="too complex"),
+    ],
+)
+async def test_order_of_attempts(score: float, models: tuple[Model, ...], expected: list[str]) -> None:
+    """Is the route's: the next model, each cloud model in the nearest region first, the edge where the route has it."""
+    failing = cloud(lambda call: FakeUpstreamResponse.plain({}, status=500))
+    world = World(models=models, scorer=FixedScore(score), edge=edge(edge_down), cloud=failing)
+    reply = await world.ask(chat_body())
+
+    assert reply.status == 502
+    assert read_json(reply)["nearside"]["fallbacks"] == [f"{label}: upstream_error" for label in expected]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

@@ -1,5 +1,6 @@
 """`/v1/completions`: one prompt or many, plain or as a stream, and what chats can't do."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -357,6 +358,20 @@ async def test_stream_of_prompts_some_of_which_are_stored() -> None:
     assert world.calls == 3
 
 
+async def test_costs_of_a_chained_stream() -> None:
+    """The record has those of all prompts, paid and avoided; each prompt's own chunks have its own."""
+    world = edge_only()
+    await ask(world, prompt="two")
+    await world.background.finish()
+    chunks = await read_stream(await ask(world, prompt=["one", "two", "three"], stream=True))
+    costs = [each["nearside"]["cost_usd"] for each in chunks if "cost_usd" in each.get("nearside", {})]
+    _, _, recorded = world.telemetry.records[-1]
+
+    assert costs[0] == costs[-1] == 0.00002
+    assert recorded["cost_usd"] == pytest.approx(0.00004)
+    assert recorded["cost_avoided_usd"] == pytest.approx(0.00002)
+
+
 async def test_stream_whose_first_prompt_fails() -> None:
     """Still a proper status."""
     world = edge_only()
@@ -435,6 +450,33 @@ async def test_caller_who_leaves_a_chained_stream(after: int, cancels: list[int]
     assert len(world.telemetry.records) == 1
     with pytest.raises(StopAsyncIteration):
         await anext(reply.body)
+
+
+async def test_caller_who_leaves_between_two_prompts() -> None:
+    """The upstream that is being opened is told, the third prompt is not asked, and nothing goes on."""
+    opening = FakeUpstreamResponse.stream(STALL)
+    world = edge_only()
+    world.edge.handler = lambda call: opening if "two" in str(call.inputs) else echo(call)
+    before = asyncio.all_tasks()
+    reply = await ask(world, prompt=["one", "two", "three"], stream=True)
+    body = reply.body
+    assert not isinstance(body, str)
+
+    async def pump() -> None:
+        async for _ in body:
+            pass
+
+    pumping = asyncio.ensure_future(pump())
+    await asyncio.sleep(0.02)
+    pumping.cancel()
+    await asyncio.wait({pumping})
+    await body.aclose()
+    await asyncio.sleep(0)
+
+    assert opening.cancels == 1
+    assert len(world.edge.calls) == 2
+    assert asyncio.all_tasks() == before
+    assert len(world.telemetry.records) == 1
 
 
 async def test_caller_who_leaves_after_replayed_texts() -> None:
