@@ -145,6 +145,7 @@ class World:
     regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
     scorer: ComplexityScorer = field(default_factory=KeywordRules)
     timeout_s: float = 5.0
+    idle_s: float = 5.0
     heartbeat_s: float = 5.0
     min_tokens_per_s: float = 1.0
     slow_grace_s: float = 15.0
@@ -173,7 +174,7 @@ class World:
             cache_ttl_s=3600,
             edge_timeout_s=self.timeout_s,
             cloud_timeout_s=self.timeout_s,
-            stream_idle_s=self.timeout_s,
+            stream_idle_s=self.idle_s,
             heartbeat_s=self.heartbeat_s,
             min_tokens_per_s=self.min_tokens_per_s,
             slow_grace_s=self.slow_grace_s,

@@ -764,7 +764,7 @@ FIRST = [event(chunk({"role": "assistant", "content": ""})), event(chunk({"conte
 async def test_stream_that_dies_after_its_first_content(steps: list[Step], code: str) -> None:
     """Exactly one error chunk, then `[DONE]`; the upstream is let go; nothing is kept."""
     broken = FakeUpstreamResponse.stream(*FIRST, *steps)
-    world = World(cloud=cloud(lambda call: broken), timeout_s=0.03, clock=RunningClock())
+    world = World(cloud=cloud(lambda call: broken), idle_s=0.03, clock=RunningClock())
     chunks = await read_stream(await world.ask({**TO_CLOUD, "stream": True}))
 
     errors = [each for each in chunks if "error" in each]

@@ -424,7 +424,7 @@ async def test_stream_that_breaks_off() -> None:
 
 async def test_stream_that_nobody_could_answer_after_its_headers() -> None:
     """The events begin all the same, so that clients have a response to mark as failed."""
-    world = of_cloud(0.03, UpstreamError("cut"), heartbeat_s=0.01, clock=RunningClock())
+    world = of_cloud(0.05, UpstreamError("cut"), heartbeat_s=0.01, clock=RunningClock())
     events = await read_typed(await ask(world, input=COMPLEX_PROMPT, stream=True))
 
     assert [events[0]["type"], events[-1]["type"]] == ["response.created", "response.failed"]

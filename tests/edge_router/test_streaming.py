@@ -35,7 +35,7 @@ from tests.fakes import STALL, CollectingLog, FakeUpstreamResponse, RunningClock
 
 ASK = chat_body(COMPLEX_PROMPT, stream=True)
 BEAT_S = 0.01
-THINKING_S = 0.035  # some heartbeats long
+THINKING_S = 0.05  # some heartbeats long
 FIRST = [event(chunk({"role": "assistant", "content": ""})), event(chunk({"content": "Par"}))]
 REST = [event(chunk({"content": "is."})), event(chunk({}, finish="stop")), DONE]
 
@@ -100,26 +100,40 @@ REFUSAL = b'{"error": {"message": "Bad n.", "param": "n", "code": "bad_n"}}'
 
 
 @pytest.mark.parametrize(
-    ("response", "kind", "code"),
+    ("response", "timeout_s", "kind", "code"),
     [
         pytest.param(
-            lambda: stream_of(THINKING_S, UpstreamError("cut")), "upstream_error", "upstream_error", id="breaks off"
+            lambda: stream_of(THINKING_S, UpstreamError("cut")),
+            5.0,
+            "upstream_error",
+            "upstream_error",
+            id="breaks off",
         ),
         pytest.param(
-            lambda: FakeUpstreamResponse(THINKING_S, b"oops", status=500), "upstream_error", "upstream_error", id="500"
+            lambda: FakeUpstreamResponse(THINKING_S, b"oops", status=500),
+            5.0,
+            "upstream_error",
+            "upstream_error",
+            id="500",
         ),
-        pytest.param(lambda: stream_of(STALL), "upstream_error", "upstream_timeout", id="never answers"),
+        pytest.param(lambda: stream_of(STALL), 0.03, "upstream_error", "upstream_timeout", id="never answers"),
         pytest.param(
-            lambda: FakeUpstreamResponse(THINKING_S, REFUSAL, status=400), "invalid_request_error", "bad_n", id="400"
+            lambda: FakeUpstreamResponse(THINKING_S, REFUSAL, status=400),
+            5.0,
+            "invalid_request_error",
+            "bad_n",
+            id="400",
         ),
         pytest.param(
-            lambda: stream_of(THINKING_S, RuntimeError("the prompt")), "server_error", "internal_error", id="a bug"
+            lambda: stream_of(THINKING_S, RuntimeError("the prompt")), 5.0, "server_error", "internal_error", id="a bug"
         ),
     ],
 )
-async def test_failure_after_the_headers(response: Callable[[], FakeUpstreamResponse], kind: str, code: str) -> None:
+async def test_failure_after_the_headers(
+    response: Callable[[], FakeUpstreamResponse], timeout_s: float, kind: str, code: str
+) -> None:
     """No status is left to set: exactly one chunk with the error, then `[DONE]`, and the record says so."""
-    world = world_of(response(), timeout_s=0.05)
+    world = world_of(response(), timeout_s=timeout_s)
     reply = await world.ask(ASK)
     chunks = await read_stream(reply)
 
@@ -167,7 +181,7 @@ async def test_pause_that_nobody_wants_to_hear_of() -> None:
 @pytest.mark.parametrize(
     ("steps", "limits", "code"),
     [
-        pytest.param([STALL], {"timeout_s": 0.03}, "stream_stalled", id="stalls"),
+        pytest.param([STALL], {"idle_s": 0.03}, "stream_stalled", id="stalls"),
         pytest.param(
             [STALL], {"slow_grace_s": 0.02, "min_tokens_per_s": 1000.0}, "stream_too_slow", id="crawls, and is silent"
         ),
@@ -229,7 +243,7 @@ async def test_slow_end_of_a_whole_stream() -> None:
 @pytest.mark.parametrize(
     "limits",
     [
-        pytest.param({"timeout_s": 0.02}, id="silence"),
+        pytest.param({"idle_s": 0.02}, id="silence"),
         pytest.param({"slow_grace_s": 0.02, "min_tokens_per_s": 100.0}, id="speed"),
     ],
 )
@@ -354,7 +368,7 @@ async def test_caller_who_leaves_when_nobody_could_answer() -> None:
 @pytest.mark.parametrize("steps", [[STALL], [*FIRST, STALL]], ids=["thinking", "silent"])
 async def test_request_that_is_cancelled_before_its_headers(steps: list[Step]) -> None:
     """The upstream is told."""
-    upstream = stream_of(0.02, *steps)
+    upstream = stream_of(0.05, *steps)
     asking = asyncio.ensure_future(world_of(upstream, heartbeat_s=5.0).ask(ASK))
     await asyncio.sleep(0.01)
 
@@ -445,7 +459,7 @@ async def test_caller_who_leaves_a_stream_with_two_regions() -> None:
 async def test_edge_model_that_thinks() -> None:
     """The same at the edge: a model that stalls there is followed by the cloud, after the headers."""
     slow = stream_of(STALL)
-    world = World(heartbeat_s=BEAT_S, timeout_s=0.03, clock=RunningClock())
+    world = World(heartbeat_s=BEAT_S, timeout_s=0.05, clock=RunningClock())
     world.edge.handler = lambda call: slow
     world.cloud.handler = answer_cloud
     chunks = await read_stream(await world.ask(chat_body(stream=True)))

@@ -399,7 +399,7 @@ async def test_heartbeats_of_a_chained_stream() -> None:
 
     def slow(call: EdgeCall) -> FakeUpstreamResponse:
         first, *rest = native_events("x", "y")
-        return FakeUpstreamResponse.stream(first, 0.03, *rest)
+        return FakeUpstreamResponse.stream(first, 0.05, *rest)
 
     world = edge_only(edge=edge(slow), heartbeat_s=0.01, clock=RunningClock())
     reply = await ask(world, prompt=["one", "two"], stream=True)
@@ -454,7 +454,8 @@ async def test_caller_who_leaves_a_chained_stream(after: int, cancels: list[int]
 
 async def test_caller_who_leaves_between_two_prompts() -> None:
     """The upstream that is being opened is told, the third prompt is not asked, and nothing goes on."""
-    opening = FakeUpstreamResponse.stream(STALL)
+    asked = asyncio.Event()
+    opening = FakeUpstreamResponse(STALL, headers={"content-type": "text/event-stream"}, on_read=asked.set)
     world = edge_only()
     world.edge.handler = lambda call: opening if "two" in str(call.inputs) else echo(call)
     before = asyncio.all_tasks()
@@ -467,7 +468,7 @@ async def test_caller_who_leaves_between_two_prompts() -> None:
             pass
 
     pumping = asyncio.ensure_future(pump())
-    await asyncio.sleep(0.02)
+    await asked.wait()
     pumping.cancel()
     await asyncio.wait({pumping})
     await body.aclose()
