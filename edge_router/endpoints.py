@@ -17,6 +17,7 @@ from .replies import ChatEvents, Encoder, EventStream, Reply, Stream, event_repl
 from .report import Report, with_report
 from .requests import parse_chat, parse_prompt, validated
 from .settings import Settings
+from .sse import DONE_EVENT
 from .text_completions import BatchRequest, TextEvents
 from .timers import Deadline
 
@@ -182,10 +183,18 @@ class Endpoints:
                 reply.body.on_end = partial(_add_costs, call.report, report)
             return reply
 
+        async def open_later(place: int) -> Reply:
+            try:
+                return await open_stream(place)
+            except GatewayError as exc:
+                now_s = int(self._clock.now_s())
+                text = text_completions.failed_chunk(exc, place * choices_per_prompt, call.report.request_id, now_s)
+                return Reply(exc.status, ChatEvents().encode([text], True))
+
         first = await open_stream(0)
         if len(bodies) == 1:
             return first
-        rest = [partial(open_stream, place) for place in range(1, len(bodies))]
+        rest = [partial(open_later, place) for place in range(1, len(bodies))]
         return Reply(first.status, ChainedStream(first.body, rest), first.headers)
 
     async def _vectors(self, inputs: Mapping[str, Any]) -> list[list[float]]:
@@ -237,6 +246,11 @@ class ChainedStream:
                 try:
                     return await anext(self._current)
                 except StopAsyncIteration:
+                    has_failed = isinstance(self._current, EventStream) and self._current.has_failed
+                    if has_failed and self._rest:
+                        self._rest.clear()
+                        self._current = DONE_EVENT
+                        continue
                     self._current = None
             if not self._rest:
                 self._end()
@@ -251,12 +265,10 @@ class ChainedStream:
 
     async def _open_next(self) -> str | Stream:
         """A prompt that fails ends the whole stream: its answer can't be left out without a word."""
-        try:
-            return (await self._rest.pop(0)()).body
-        except GatewayError as exc:
+        reply = await self._rest.pop(0)()
+        if isinstance(reply.body, str) and reply.status != 200:
             self._rest.clear()
-            error = {"choices": [{"text": "", "index": 0, "logprobs": None, "finish_reason": "error"}]}
-            return ChatEvents().encode([completions.dump({**error, **exc.to_body()})], True)
+        return reply.body
 
     def _end(self) -> None:
         on_end, self.on_end = self.on_end, None

@@ -64,8 +64,9 @@ class StreamRelay:
             return []
         try:
             sent = self._relay(self._decoder.flush())
-        except BadStream:
-            sent = []  # the broken rest of a cut stream
+        except BadStream:  # cut inside a character
+            self.error = UpstreamError("The model's stream ended before the answer was complete.", code="stream_cut")
+            return []
         if self.is_done or self.error:
             return sent
         if self._choices and all(choice.finish_reason for choice in self._choices.values()):

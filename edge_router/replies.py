@@ -50,6 +50,11 @@ class EventStream:
     def on_silence(self, beat: Callable[[], None] | None) -> None:
         self._chunks.on_silence = beat
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended with an error event."""
+        return self._chunks.has_failed
+
     def __aiter__(self) -> "EventStream":
         return self
 

@@ -26,7 +26,9 @@ _PASSED_ON = (
     "residency",
 )
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
-_INPUT_TEXT = ("input_text", "output_text", "text")
+_INPUT_TEXT = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
+_Kind = Literal["output_text", "refusal"]
+_KINDS: dict[str, _Kind] = {"content": "output_text", "refusal": "refusal"}
 _ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -116,7 +118,7 @@ def from_chat(chat: Mapping[str, Any], request: ResponsesRequest, body: Mapping[
     entry = chat["choices"][0]
     refusal = entry["message"].get("refusal")
     text = entry["message"].get("content") or ""
-    part = {"type": "refusal", "refusal": refusal} if refusal else _text_part(text)
+    part = _part("refusal", refusal) if refusal else _part("output_text", text)
     is_cut = entry.get("finish_reason") == "length"
     return _response(
         chat,
@@ -138,6 +140,7 @@ class ResponsesEvents:
         self._number = 0
         self._chat: dict[str, Any] | None = None
         self._text: list[str] = []
+        self._kind: _Kind | None = None
         self._finish: str | None = None
         self._usage: Mapping[str, Any] | None = None
         self._error: Mapping[str, Any] | None = None
@@ -159,10 +162,13 @@ class ResponsesEvents:
             events += self._begin()
         for entry in chunk["choices"]:
             self._finish = entry.get("finish_reason") or self._finish
-            content = entry["delta"].get("content")
-            if content:
-                self._text.append(content)
-                events.append(self._part_event("output_text.delta", delta=content, logprobs=[]))
+            for name, kind in _KINDS.items():
+                piece = entry["delta"].get(name)
+                if piece:
+                    events += self._open_part(kind)
+                    self._text.append(piece)
+                    more: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
+                    events.append(self._part_event(f"{kind}.delta", delta=piece, **more))
         return events
 
     def _begin(self) -> list[str]:
@@ -172,24 +178,32 @@ class ResponsesEvents:
             self._event("response.created", response=started),
             self._event("response.in_progress", response=started),
             self._event("response.output_item.added", output_index=0, item=item),
-            self._part_event("content_part.added", part=_text_part("")),
         ]
+
+    def _open_part(self, kind: _Kind) -> list[str]:
+        """The part is announced when it is known whether the model answers or refuses."""
+        if self._kind is not None:
+            return []
+        self._kind = kind
+        return [self._part_event("content_part.added", part=_part(kind, ""))]
 
     def _end(self) -> list[str]:
         if self._chat is None:
             return []
-        text = "".join(self._text)
+        text, kind = "".join(self._text), self._kind or "output_text"
         if self._error is not None:
             error = {"code": self._error.get("code") or "server_error", "message": self._error.get("message")}
-            item = _output_message(self._message_id, "incomplete", [_text_part(text)])
+            item = _output_message(self._message_id, "incomplete", [_part(kind, text)])
             failed = {**self._snapshot("failed", [item]), "error": error}
             return [self._event("response.failed", response=failed)]
         status: Literal["completed", "incomplete"] = "incomplete" if self._finish == "length" else "completed"
-        item = _output_message(self._message_id, status, [_text_part(text)])
+        item = _output_message(self._message_id, status, [_part(kind, text)])
         finished = self._snapshot(status, [item])
+        done = {"text": text, "logprobs": []} if kind == "output_text" else {"refusal": text}
         return [
-            self._part_event("output_text.done", text=text, logprobs=[]),
-            self._part_event("content_part.done", part=_text_part(text)),
+            *self._open_part(kind),
+            self._part_event(f"{kind}.done", **done),
+            self._part_event("content_part.done", part=_part(kind, text)),
             self._event("response.output_item.done", output_index=0, item=item),
             self._event(f"response.{status}", response=finished),
         ]
@@ -239,8 +253,10 @@ def _message(item: Mapping[str, Any], place: int) -> dict[str, Any]:
 
 
 def _part_text(part: Any, where: str) -> str:
-    if isinstance(part, dict) and part.get("type") in _INPUT_TEXT and isinstance(part.get("text"), str):
-        return str(part["text"])
+    if isinstance(part, dict) and isinstance(part.get("type"), str):
+        text = part.get(_INPUT_TEXT.get(part["type"], ""))
+        if isinstance(text, str):
+            return text
     raise RequestRejected("Only text parts are served.", param=where, code="unsupported_value")
 
 
@@ -317,5 +333,7 @@ def _output_message(message_id: str, status: str, content: list[dict[str, Any]])
     return {"id": message_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
 
-def _text_part(text: str) -> dict[str, Any]:
+def _part(kind: _Kind, text: str) -> dict[str, Any]:
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}

@@ -80,13 +80,16 @@ class ChatRun:
             return []
         return [with_report(stream.pending[0], self._report.body_json()), *stream.pending[1:]]
 
-    def settle(self, stream: OpenStream) -> list[str]:
-        relay, input_text = stream.relay, self._call.input_text
+    def leave(self, stream: OpenStream) -> None:
         assert self._at is not None
-        usage, estimated = relay.usage(input_text)
+        usage, estimated = stream.relay.usage(self._call.input_text)
         self._note_answer(self._at, usage, estimated)
         self._report.usage = usage
         self._stop_clock()
+
+    def settle(self, stream: OpenStream) -> list[str]:
+        relay, input_text = stream.relay, self._call.input_text
+        self.leave(stream)
         if relay.error:
             self._log_failure(relay.error)
             last = [relay.error_chunk(relay.error)]

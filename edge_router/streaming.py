@@ -58,6 +58,10 @@ class Storyteller(Protocol):
         """The last chunks, `stream.relay.error` telling whether all went well."""
         ...
 
+    def leave(self, stream: OpenStream) -> None:
+        """The caller went away: what was answered until then still counts."""
+        ...
+
     def fail(self, error: GatewayError) -> list[str]:
         """The only chunks of a stream that nobody could answer after its headers were sent."""
         ...
@@ -86,6 +90,7 @@ class LiveChunks:
         self._is_over = False
         self._watchdog: _Watchdog | None = None
         self.on_silence: Callable[[], None] | None = None
+        self.has_failed = False
 
     def __aiter__(self) -> "LiveChunks":
         return self
@@ -104,14 +109,16 @@ class LiveChunks:
         try:
             self._stream = self._opening.result()
         except GatewayError as exc:
-            self._is_over = True
-            return Batch(self._owner.fail(exc), is_last=True)
+            return self._fail(exc)
         except Exception as exc:
-            self._is_over = True
-            return Batch(self._owner.fail(self._crash(exc)), is_last=True)
+            return self._fail(self._crash(exc))
         texts = self._owner.begin(self._stream)
         self._watchdog = _Watchdog(self._stream, self._limits, self._clock, self._beat)
         return Batch(texts, is_last=False) if texts else await self._next(self._stream)
+
+    def _fail(self, error: GatewayError) -> Batch:
+        self._is_over = self.has_failed = True
+        return Batch(self._owner.fail(error), is_last=True)
 
     async def aclose(self) -> None:
         """Harmless after the end. Before it, the upstream is told that nobody listens."""
@@ -123,7 +130,9 @@ class LiveChunks:
         self._opening.cancel()  # an upstream that is being opened is told by whoever opens it
         await asyncio.wait({self._opening})
         if not self._opening.cancelled() and self._opening.exception() is None:
-            await self._opening.result().response.cancel()
+            stream = self._opening.result()
+            self._owner.leave(stream)
+            await stream.response.cancel()
 
     async def _next(self, stream: OpenStream) -> Batch:
         relay, watchdog, texts = stream.relay, self._watchdog, []
@@ -147,6 +156,7 @@ class LiveChunks:
         watchdog.stop()
         last = Batch(texts + self._owner.settle(stream), is_last=True)
         if relay.error:
+            self.has_failed = True
             await stream.response.cancel()
         return last
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import completions
-from .errors import RequestRejected
+from .errors import GatewayError, RequestRejected
 from .requests import Choices, Controls, StreamOptions, validated
 from .sse import DONE_EVENT, encode_event
 
@@ -53,7 +53,7 @@ def parse_text(body: dict[str, Any]) -> TextRequest:
     refused = {
         "echo": request.echo,
         "suffix": request.suffix,
-        "logprobs": request.logprobs,
+        "logprobs": request.logprobs is not None,
         "best_of": request.best_of is not None and request.best_of > (request.n or 1),
     }
     for name, is_asked in refused.items():
@@ -116,6 +116,12 @@ class TextEvents:
         ]
         text_id = _text_id(chunk["id"])
         return completions.dump({**chunk, "id": text_id, "object": "text_completion", "choices": choices})
+
+
+def failed_chunk(error: GatewayError, index: int, request_id: str, created_s: int) -> str:
+    """JSON of the chunk that ends a stream whose next prompt nobody could answer."""
+    head = {"id": f"cmpl-{request_id}", "object": "text_completion", "created": created_s, "model": ""}
+    return completions.dump({**head, "choices": [_choice("", index, "error")], **error.to_body()})
 
 
 def _choice(text: str, index: int, finish_reason: str | None) -> dict[str, Any]:

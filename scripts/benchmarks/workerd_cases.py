@@ -14,7 +14,8 @@ WORKERS = Path(__file__).parent / "workers"
 STAGED = ROOT / "build" / "worker"
 VENDORED = ROOT / "python_modules"
 
-OPEN, KEYED = "nearside-open", "nearside-keys"
+OPEN, FROM_KV, KEYED, STREAMS = "nearside-open", "nearside-kv", "nearside-keys", "nearside-streams"
+FORWARDER = "python-forwarder"
 SDK_HELLO = "python-hello-sdk"
 
 SECRET = "benchmarks" * 4
@@ -74,11 +75,12 @@ def workerd_cases() -> list[Case]:
         Case("python-hello-raw", "Python hello, a JavaScript Response", "python-hello-raw", headers=cf),
         Case("python-kv", "Python, one KV look-up, a JavaScript Response", "python-kv", headers=cf),
         Case("javascript-hello", "JavaScript hello", "javascript-hello", headers=cf),
-        Case("cache-hit", "Nearside, exact-cache hit from KV", OPEN, headers=sent, **chat),
+        Case("cache-hit", "Nearside, exact-cache hit from KV", FROM_KV, headers=sent, **chat),
+        Case("memory-hit", "Nearside, exact-cache hit from the isolate's memory", OPEN, headers=sent, **chat),
         Case("health", "Nearside, GET /health", OPEN, path="/health", headers=cf),
         Case(
             "cache-hit-key",
-            "Nearside, exact-cache hit from KV, with a key",
+            "Nearside, exact-cache hit from memory, with a key",
             KEYED,
             headers={**sent, "authorization": f"Bearer {KEY}"},
             **chat,
@@ -106,14 +108,36 @@ def workerd_servers() -> dict[str, Any]:
                 seed={"CACHE": {"hello": "hello" * 200}},
             ),
             _server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
-            _nearside(OPEN, "open", config, vendored, {}, flags),
-            _nearside(KEYED, "keys", config, vendored, record, flags),
+            _nearside(OPEN, {"AUTH": "open"}, config, vendored, {}, flags),
+            _nearside(FROM_KV, {"AUTH": "open", "MEMORY_CACHE_MIB": 0}, config, vendored, {}, flags),
+            _nearside(KEYED, {"AUTH": "keys"}, config, vendored, record, flags),
+        ],
+    }
+
+
+def stream_servers(upstream_url: str) -> dict[str, Any]:
+    """Our Worker with the paced upstream as its only region, and the smallest Python Worker that passes a body on."""
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    vendored = _vendored(config.get("python_modules", {}).get("exclude", []))
+    variables = {"AUTH": "open", "CLOUD_REGIONS": [{"id": "paced", "url": upstream_url}]}
+    options = {"compatibilityFlags": flags, "bindings": {"UPSTREAM": upstream_url}}
+    return {
+        "compatibilityDate": config["compatibility_date"],
+        "servers": [
+            _server(FORWARDER, WORKERS, [_module(WORKERS / "forwarder.py", WORKERS), *vendored], options=options),
+            _nearside(STREAMS, variables, config, vendored, {}, flags),
         ],
     }
 
 
 def _nearside(
-    name: str, auth: str, config: dict[str, Any], vendored: list[dict[str, str]], keys: dict[str, str], flags: list[str]
+    name: str,
+    variables: dict[str, Any],
+    config: dict[str, Any],
+    vendored: list[dict[str, str]],
+    keys: dict[str, str],
+    flags: list[str],
 ) -> dict[str, Any]:
     entry = STAGED / Path(config["main"]).name
     others = sorted(path for path in STAGED.rglob("*.py") if path != entry)
@@ -123,7 +147,7 @@ def _nearside(
         [*(_module(path, STAGED) for path in (entry, *others)), *vendored],
         options={
             "compatibilityFlags": flags,
-            "bindings": {**config["vars"], "AUTH": auth, "RATE_LIMIT": "off"},
+            "bindings": {**config["vars"], "RATE_LIMIT": "off", **variables},
             **_bindings(name, config),
         },
         services={binding: str(WORKERS / "stand_in.js") for binding in _stand_ins(config)},

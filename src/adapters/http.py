@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from js import JSON, IdentityTransformStream, Object, Response, TextEncoder
-from pyodide.ffi import JsException
+from js import JSON, Object, ReadableStream, Response, TextEncoder
+from pyodide.ffi import JsException, create_proxy
 
 from adapters.javascript import from_object
 from edge_router.errors import BodyTooLarge, RequestRejected
@@ -15,6 +16,8 @@ from edge_router.ports import Background
 from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
 from edge_router.sse import KEEP_ALIVE
+
+MAX_UNREAD_BYTES = 256 * 1024  # of a stream whose caller reads slowly; then its model is read no further
 
 
 class WorkerRequest:
@@ -60,29 +63,58 @@ def to_response(reply: Reply, background: Background) -> Any:
     init = JSON.parse(json.dumps({"status": reply.status, "headers": reply.headers}))
     if isinstance(reply.body, str):
         return Response.new(reply.body, init)
-    pipe = IdentityTransformStream.new()
-    background.run(_pump(reply.body, pipe.writable.getWriter()))
-    return Response.new(pipe.readable, init)
+    sink = _Sink(reply.body)
+    background.run(sink.pump())
+    return Response.new(sink.readable, init)
 
 
-async def _pump(events: Stream, writer: Any) -> None:
-    """Writes until the events end or the caller is gone; then they are closed, and with them the upstream."""
-    encoder = TextEncoder.new()
-    pumping = asyncio.current_task()
-    closed = asyncio.ensure_future(writer.closed)
+class _Sink:
+    """A JavaScript stream that Python fills: each piece is handed over without waiting, up to a bound. Scope: request.
 
-    def stop_if_gone(closed: asyncio.Future[Any]) -> None:
-        if not closed.cancelled() and closed.exception() is not None:
-            pumping.cancel()
+    A caller who leaves cancels the stream, and with it what fills it.
+    """
 
-    closed.add_done_callback(stop_if_gone)
-    events.on_silence = lambda: writer.write(encoder.encode(KEEP_ALIVE))
-    try:
-        async for text in events:
-            await writer.write(encoder.encode(text))
-        await writer.close()
-    except (JsException, asyncio.CancelledError):
-        await events.aclose()
+    def __init__(self, events: Stream) -> None:
+        self._events = events
+        self._encoder = TextEncoder.new()
+        self._controller: Any = None
+        self._pumping: asyncio.Task[Any] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._proxies = [create_proxy(method) for method in (self._start, self._pull, self._cancel)]
+        source = Object.new()
+        source.type = "bytes"
+        source.start, source.pull, source.cancel = self._proxies
+        self.readable = ReadableStream.new(source)
+
+    async def pump(self) -> None:
+        self._pumping = asyncio.current_task()
+        self._events.on_silence = partial(self._send, KEEP_ALIVE)
+        try:
+            async for text in self._events:
+                self._send(text)
+                if self._controller.desiredSize < -MAX_UNREAD_BYTES:
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+            self._controller.close()
+        except (JsException, asyncio.CancelledError):
+            await self._events.aclose()
+        finally:
+            for proxy in self._proxies:
+                proxy.destroy()
+
+    def _send(self, text: str) -> None:
+        self._controller.enqueue(self._encoder.encode(text))
+
+    def _start(self, controller: Any) -> None:
+        self._controller = controller
+
+    def _pull(self, controller: Any) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _cancel(self, reason: Any = None) -> None:
+        if self._pumping is not None:
+            self._pumping.cancel()
 
 
 def _path(url: str) -> str:

@@ -399,6 +399,9 @@ class Owner:
     def settle(self, stream: OpenStream) -> list[str]:
         return [f"settled: {stream.relay.error.code if stream.relay.error else None}"]
 
+    def leave(self, stream: OpenStream) -> None:
+        """Nothing is counted here."""
+
     def fail(self, error: GatewayError) -> list[str]:
         return [f"failed: {error.code}"]
 
