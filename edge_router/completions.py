@@ -8,6 +8,8 @@ from typing import Any
 from .errors import UpstreamError
 from .tokens import estimate_tokens
 
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
 # Pieces of about 24 characters that end at white space: what a model's own stream looks like.
 _PIECE = re.compile(r".{1,24}(?:\s+|$)|\s*\S{1,24}", re.DOTALL)
 
@@ -67,7 +69,8 @@ def usage_of(raw: object, input_text: str, output_text: str) -> tuple[dict[str, 
         counts = [raw.get("prompt_tokens"), raw.get("completion_tokens")]
         if all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
             input_tokens, output_tokens = int(counts[0] or 0), int(counts[1] or 0)
-            return {**raw, **_counts(input_tokens, output_tokens)}, False
+            details = {name: value for name, value in raw.items() if name in _DETAILS and isinstance(value, Mapping)}
+            return {**_counts(input_tokens, output_tokens), **details}, False
     return _counts(estimate_tokens(input_text), estimate_tokens(output_text)), True
 
 
