@@ -9,12 +9,12 @@ from tests.edge.control import Control, chat, hard
 
 pytestmark = pytest.mark.workerd
 
-CALLERS = 20
+CALLERS = 10
 
 
 def test_identical_questions_share_one_call(edge: httpx.Client, control: Control) -> None:
     """Of many equal requests at once, one reaches the upstream; the others wait for its answer and say so."""
-    control.slow("upstream", ttft_ms=300)
+    control.slow("upstream", ttft_ms=1500)
     body = chat(hard())
 
     with ThreadPoolExecutor(CALLERS) as callers:
