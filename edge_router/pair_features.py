@@ -1,6 +1,7 @@
 """What the learned score sees of a pair: the cosine, how much the words agree, and which ones they do not share."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 from edge_router.pair_guards import Comparison
@@ -16,15 +17,19 @@ FEATURES: Final = (
     "names_shared", "first_token", "last_word", "rarity_unmatched", "rarity_unmatched_less", "rarest_unmatched",
     "rarity_overlap", "rarity_shared", "rarity_shared_mean", "rarest_shared", "commonest_shared", "letters_overlap",
     "distance_per_word", "negations", "question_marks", "question_marks_differ", "capital_starts", "parts",
-    "function_tokens", "characters_ratio", "characters", "words_less", "unmatched_score", "shared_score", "token_score",
+    "function_tokens", "characters_ratio", "characters", "words_less", "same_tokens", "rarity_mean",
+    "asked", "unmatched_score", "shared_score", "token_score",
 )  # fmt: skip
+# Powers of three: a sum names the two kinds of question, whichever text has which.
+_ASKED: Final = {"what": 0, "how": 1, "": 3, "yesno": 9, "why": 27, "who": 81, "when": 81, "where": 81, "how_many": 243,
+                 "how_much": 243, "how_long": 243, "how_often": 243}  # fmt: skip
 _SPECIFIC: Final = frozenset(("who", "when", "where", "why", "how_many", "how_much", "how_long", "how_often"))
 
 
 def features(
     a: Reading, b: Reading, comparison: Comparison, cosine: float, words: Mapping[str, Word], unseen: Word
 ) -> list[float]:
-    """In the order of FEATURES; symmetric in the two texts. words: what training knows of each; `unseen`: of the rest."""
+    """In the order of FEATURES, symmetric in the texts. words: what training knows of each; unseen: of the rest."""
     left, right, shared = comparison.left, comparison.right, comparison.shared
     get = words.get
     rare_left = rare_right = rarest = unmatched_score = 0.0
@@ -109,6 +114,9 @@ def features(
         abs(characters_a - characters_b) / (characters_a if characters_a > characters_b else characters_b or 1),
         characters_a if characters_a > characters_b else characters_b,
         len(words_a) if len(words_a) < len(words_b) else len(words_b),
+        list_a == list_b,
+        (2 * rare_shared + rare_unmatched) / (2 * both + unmatched or 1),
+        _ASKED[question] + _ASKED[b.question],
         unmatched_score,
         shared_score,
         token_score,
@@ -118,7 +126,7 @@ def features(
 def _letters_overlap(left: tuple[str, ...], right: tuple[str, ...]) -> float:
     """Dice of the letter pairs of what is not shared: high for typing errors and for forms of one word."""
     text_a, text_b = " ".join(left), " ".join(right)
-    pairs_a = set(zip(text_a, text_a[1:], strict=False))
-    pairs_b = set(zip(text_b, text_b[1:], strict=False))
+    pairs_a = set(pairwise(text_a))
+    pairs_b = set(pairwise(text_b))
     total = len(pairs_a) + len(pairs_b)
     return 2 * len(pairs_a & pairs_b) / total if total else 0.0

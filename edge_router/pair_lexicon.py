@@ -15,14 +15,14 @@ get got getting gets gotten obtain obtaining obtained acquire acquiring receive 
 be been being am done doing have has had having ever would will shall might gonna
 literally wondering curious regarding concerning then now currently presently nowadays today
 own thing things stuff various certain given particular specific specifically though although however let lets sir
-guys dude folks supposed kind sort_of type kinds sorts types use using used uses utilize utilizing via through
+guys dude folks supposed kind sort_of type kinds sorts types using used via through
 way ways method methods approach approaches technique techniques step steps manner procedure procedures process
 easily correctly properly rightly usually normally typically generally commonly successfully efficiently effectively
 try trying tried attempt attempting want wants wanted wanting like help helps helping guide guidance
 instructions tutorial advice tip tips suggestion suggestions go going goes happen happens happening happened occur
 occurs occurring occurred mean means meaning meant definition called known term question info information
 details explanation people person persons individual individuals folk exist exists existing main
-take takes taking took which who that's really's involved following another considered regarded they their them theirs
+which who that's really's involved following another considered regarded they their them theirs
 """.split()
 
 AUXILIARIES: Final = "is are was were do does did has have had will would shall am".split()
@@ -50,14 +50,14 @@ PREPOSITIONS: Final = {
     **{word: word for word in "from than before after until since against by per without".split()},
     **{word: word for word in "off out up down over under above below behind beyond outside away back".split()},
     **{word: word for word in "during between among across around near like".split()},
-    **{word: "in" for word in "in on at within inside into onto upon".split()},
+    **dict.fromkeys("in on at within inside into onto upon".split(), "in"),
     **{word: "for" for word in "for toward towards to with about regarding on behalf".split() if word != "on"},
-    **{"to": "to", "with": "with", "of": "of", "about": "about", "till": "until", "beneath": "below",
-       "underneath": "below", "versus": "vs", "vs": "vs", "v": "vs"},
+    "to": "to", "with": "with", "of": "of", "about": "about", "till": "until", "beneath": "below",
+       "underneath": "below", "versus": "vs", "vs": "vs", "v": "vs",
 }  # fmt: skip
 # One text has it and the other has not: another question.
 TELLING_PREPOSITIONS: Final = frozenset(
-    "from than before after until since against by per off out up down over under above below behind beyond outside "
+    "from than before after until since against by off out up down over under above below behind beyond outside "
     "away back like vs".split()
 )
 CONJUNCTIONS: Final = "and or plus & both either".split()
@@ -73,8 +73,8 @@ PERSONS: Final = {
 NUMBER_WORDS: Final = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
     )
     if word != "one"
 } | {word: 10 * tens for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
@@ -177,7 +177,7 @@ month months
 year years yr yrs
 decade decades
 century centuries
-bit bits
+bits
 byte bytes
 kb kilobyte kilobytes
 mb megabyte megabytes
@@ -290,7 +290,7 @@ difference distinction differ different differentiate distinguish
 compare comparison
 similar alike similarity
 important essential crucial vital significant key importance significance
-dangerous hazardous risky unsafe
+dangerous hazardous risky
 danger hazard risk
 safe safely
 cause reason trigger caus
@@ -320,6 +320,8 @@ job employment
 occupation profession career
 company firm business corporation enterprise
 employee worker staff
+use uses utilize utilise utilizing
+take takes taking took taken
 colleague coworker co-worker workmate teammate
 summarize summary summarise summarization synopsis recap
 origin originate
@@ -773,35 +775,36 @@ shrimp prawn
 
 # Not one group, but one may stand where the other stands: left over, one on each side, they are taken for the same.
 NEIGHBOURS: Final = """
-quick fastest | change update | change switch | change replace | change adjust | find show | find check | know tell | connect pair | connect link
-exit leave | keep last | keep store | make create | make bake | make cook | make write | make prepare | make draw
-make brew | make send | make become | append put | append attach | compute workout | compute find | send move | send give
-bigger larger | better improve | earn make | speak say | movie show | effect result | begin open | learn find
-benefit good | improve increase | function purpose | return give | fix treat | delete clear | delete clean | cancel stop
-close exit | close quit | symptom effect | cause lead | trip tour | buy order | store shop_place
-choose use | choose decide | important necessary | delete drop | look see | show look | place location | place spot
-flight fly | dead deceased | run start | run launch | begin run | extract get | view open | high rich | healthy good
-cheap low | new different | join combine | city place | hard complicated | apply register | apply request | error fail
-book reserve | size big | price fee | fee charge | cost charge | charge bill | cost rate
-solve handle | create start | create open | create design | create develop | develop build
-understand know | learn understand | learn know | help support | check test | check see | check find
-translate say | pronounce say | treat manage | treat handle | relieve treat | relieve reduce | ease relieve
-relieve stop | visit see | live stay | live reside | stay remain | win beat | finish end
-erase clear | clean remove | delete wash | provide give | offer give | provide offer
-job work | job role | company organization | company brand | country place | method way | formula equation | 
-quick easy | boil cook | function behave | answer solve | display list | display print | output print | total number
-form document | rule law | rule guideline | limit maximum | meal food
+tallest highest | leave stop | permanent forever | quick fastest | change update | change switch | change replace
+change adjust | find show | find check | know tell | connect pair | connect link | exit leave | keep last
+keep store | make create | make bake | make cook | make write | make prepare | make draw | make brew | make send
+make become | append put | append attach | compute workout | compute find | send move | send give | bigger larger
+better improve | earn make | speak say | movie show | effect result | begin open | learn find | benefit good
+improve increase | function purpose | return give | fix treat | delete clear | delete clean | cancel stop
+close exit | close quit | symptom effect | cause lead | trip tour | buy order | store shop_place | choose use
+choose decide | important necessary | delete drop | look see | show look | place location | place spot | flight fly
+dead deceased | run start | run launch | begin run | extract get | view open | high rich | healthy good | cheap low
+new different | join combine | city place | hard complicated | apply register | apply request | error fail
+book reserve | size big | price fee | fee charge | cost charge | charge bill | cost rate | solve handle
+create start | create open | create design | create develop | develop build | understand know | learn understand
+learn know | help support | check test | check see | check find | translate say | pronounce say | treat manage
+treat handle | relieve treat | relieve reduce | ease relieve | relieve stop | visit see | live stay | live reside
+stay remain | win beat | finish end | erase clear | clean remove | delete wash | provide give | offer give
+provide offer | job work | job role | company organization | company brand | country place | method way
+formula equation | quick easy | boil cook | function behave | answer solve | display list | display print
+output print | total number | form document | rule law | rule guideline | limit maximum | meal food
 """.replace("\n", " | ")
 
 # Left over on one side only, it changes nothing.
-OPTIONAL: Final = "make money serve".split()
+OPTIONAL: Final = "money serve find".split()
 
 # A quality or a measure: it says the same before its noun, after it, or at the end.
 FREE: Final = """
 age height length width depth weight size speed temperature population capital currency climate weather price cost
-symptom sideeffect benefit drawback requirement color due best good better bad worst safe legal illegal healthy
-easy hard important dangerous common largest biggest smallest tallest longest shortest highest lowest fastest slowest
-oldest youngest cheapest quick slow minimum maximum average near popular meaning purpose lifespan abbreviation pronunciation distance duration
+symptom sideeffect benefit drawback requirement color due best good better bad worst safe legal illegal healthy easy
+hard important dangerous common largest biggest smallest tallest longest shortest highest lowest fastest slowest
+oldest youngest cheapest quick slow minimum maximum average near popular meaning purpose lifespan abbreviation
+pronunciation distance duration
 """.split()
 
 # They take their two sides alike.
@@ -810,29 +813,32 @@ SYMMETRIC: Final = "difference distance compare similar".split()
 # Left after the words in common are gone, one on each side: the question was turned round.
 ANTONYMS: Final = """
 increase reduce | enable disable | buy sell | open close | start finish | start stop | install uninstall | up down
-login logout | on off | before after | older younger | old young | old new | more less | more fewer | maximum minimum
-best worst | good bad | hot cold | warm cool | high low | higher lower | highest lowest | large small | larger smaller
-largest smallest | long short | longer shorter | longest shortest | tall short | taller shorter | fast slow | quick slow
-faster slower | fastest slowest | rich poor | strong weak | stronger weaker | safe dangerous | legal illegal | add delete
-import export | upload download | push pull | encrypt decrypt | encode decode | compress decompress | lock unlock
-block unblock | mute unmute | follow unfollow | gain lose | lose win | profit loss | benefit drawback | cheap cost
-cheaper pricier | easy hard | easier harder | hard soft | love hate | like hate | accept reject | approve deny
-allow ban | include exclude | send receive | lend borrow | deposit withdraw | give take | arrive depart | arrive leave
-enter exit | entry exit | male female | man woman | boy girl | husband wife | mother father | brother sister | son daughter
-king queen | first last | next previous | early late | earlier later | morning evening | day night | north south
-east west | northern southern | eastern western | left right | top bottom | upper lower | front rear | inside outside
-internal external | import export | public private | positive negative | active passive | input output | client server
+login logout | on off | before after | older younger | old young | old new | more less | more fewer
+maximum minimum | best worst | good bad | hot cold | warm cool | high low | higher lower | highest lowest
+large small | larger smaller | largest smallest | long short | longer shorter | longest shortest | tall short
+taller shorter | fast slow | quick slow | faster slower | fastest slowest | rich poor | strong weak
+stronger weaker | safe dangerous | legal illegal | add delete | import export | upload download | push pull
+encrypt decrypt | encode decode | compress decompress | lock unlock | block unblock | mute unmute | follow unfollow
+gain lose | lose win | profit loss | benefit drawback | cheap cost | cheaper pricier | easy hard | easier harder
+hard soft | love hate | like hate | accept reject | approve deny | allow ban | include exclude | send receive
+lend borrow | deposit withdraw | give take | arrive depart | arrive leave | enter exit | entry exit | male female
+man woman | boy girl | husband wife | mother father | brother sister | son daughter | king queen | first last
+next previous | early late | earlier later | morning evening | day night | north south | east west
+northern southern | eastern western | left right | top bottom | upper lower | front rear | inside outside
+internal external | public private | positive negative | active passive | input output | client server
 parent child | ascend descend | ascending descending | vertical horizontal | row column | horizontal vertical
-wide narrow | thick thin | heavy light | heavier lighter | dark light | dry wet | full empty | always never | all none
-all some | hire fire_employee | marry divorce | bear die | live die | acute chronic | benign malignant
-bull bear_market | bullish bearish | credit debit | asset liability | fixed variable | gross net | long_term short_term
-simple compound | plus minus | add subtract | multiply divide | synchronous asynchronous | static dynamic | mutable immutable
-local remote | local global | forward backward | clockwise counterclockwise | import export | connect disconnect
+wide narrow | thick thin | heavy light | heavier lighter | dark light | dry wet | full empty | always never
+all none | all some | hire fire_employee | marry divorce | bear die | live die | alive dead | living dead
+true false | right wrong | win lose_game | ask reply | acute chronic | benign malignant | bull bear_market
+bullish bearish | credit debit | asset liability | fixed variable | gross net | long_term short_term
+simple compound | plus minus | add subtract | multiply divide | synchronous asynchronous | static dynamic
+mutable immutable | local remote | local global | forward backward | clockwise counterclockwise | connect disconnect
 attach detach | assemble disassemble | expand collapse | show hide | visible hidden | freeze thaw | raw cook
-sweet sour | sweet savory | gain lose | increase decrease | rise fall | ascent descent | strengthen weaken | hypertension hypotension
-hyperglycemia hypoglycemia | hyperthyroidism hypothyroidism | hyperthermia hypothermia | bradycardia tachycardia
-cause cure | cause prevent | cause treat | save spend | teach learn | employer employee | landlord tenant | lender borrower
-buyer seller | winner loser | teacher student | attack defend | war peace | guilty innocent | happy sad | majority minority
+sweet sour | sweet savory | increase decrease | rise fall | ascent descent | strengthen weaken
+hypertension hypotension | hyperglycemia hypoglycemia | hyperthyroidism hypothyroidism | hyperthermia hypothermia
+bradycardia tachycardia | cause cure | cause prevent | cause treat | save spend | teach learn | employer employee
+landlord tenant | lender borrower | buyer seller | winner loser | teacher student | attack defend | war peace
+guilty innocent | happy sad | majority minority
 """.replace("\n", " | ")
 
 # Longest match first. On the right, what it is read as (nothing: left out).
@@ -1225,6 +1231,10 @@ a lot of > many
 lots of > many
 plenty of > many
 as soon as possible > soon
+at the same time > simultaneous
+at once > simultaneous
+all at once > simultaneous
+simultaneously > simultaneous
 at the moment >
 right now >
 these days >
@@ -1467,7 +1477,6 @@ fly flew flown
 draw drew drawn
 give gave given
 come came coming
-become became
 leave left_past leaving
 feel felt
 meet met

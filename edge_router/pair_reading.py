@@ -1,15 +1,17 @@
-"""One text as the pair verifier sees it: content words by group, their parts of the sentence, numbers, negations, names."""
+"""One text as the pair verifier sees it: content words by group, parts of the sentence, numbers, negations, names."""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from edge_router import pair_lexicon as lexicon
 
 READINGS: Final = 64  # an asked text meets up to five candidates; each reading is a few hundred bytes
+
+
+WORD_ENTRIES: Final = 4_096  # a stem takes longer to find than to remember
 
 
 class Kind(IntEnum):
@@ -35,6 +37,7 @@ _EDGES: Final = "?!.,;:()[]{}<>\"'`“”‘’«»…*~^|\\—–¿¡"
 _FRONT_EDGES: Final = _EDGES.replace(".", "")  # .NET, .env
 _QUOTED: Final = re.compile(r"\"([^\"]+)\"|`([^`]+)`|(?<!\w)'([^']+)'(?!\w)")
 _NUMERIC: Final = re.compile(r"([-+]?)([$€£₹¥]?)([-+]?)(\d+(?:,\d\d+)*|\d*)(\.\d+)?([a-z%°µ]*|°[cf])")
+_DECIMAL: Final = re.compile(r"-?\d+\.\d+")
 _TYPOGRAPHY: Final = str.maketrans(
     {"’": "'", "‘": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "–": "-", "—": " - ", "−": "-",
      "…": " ", "½": "0.5", "¼": "0.25", "¾": "0.75", "²": "2", "³": "3", "\u00a0": " ", "\u200b": None}
@@ -58,12 +61,12 @@ _CAPITAL_NAMES: Final = {"us": "usa", "who": "who_org", "it": "it_field", "or": 
                          "may": "may_abbr", "can": "can_abbr", "un": "un_org", "let": "let_abbr"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """words: content in the order of the parts, "capital of France" as "France capital"; said: in the order of the text.
+class Reading(NamedTuple):  # and not a dataclass, which takes four times as long to make
+    """words: content in the order of the parts, "capital of France" as "France capital"; said: in that of the text.
 
     parts: (preposition, words...) in the order of the text.
-    numbers: normalised, sorted; counted: (number, the word after it). question: "", "yesno" or the question word.
+    numbers: normalised, in the order of the text; counted: (number, the word after it).
+    question: "", "yesno" or the question word.
     tokens: lower case, without punctuation. names: of the words, those written as names.
     """
 
@@ -154,7 +157,7 @@ def _entries() -> dict[str, Entry]:
                 stems.setdefault(_stem(word), name)
     for stem, name in stems.items():
         known.setdefault(stem, (int(Kind.CONTENT), name))
-    put(Kind.FILLER, lexicon.FILLERS, "")
+    known.update(dict.fromkeys(lexicon.FILLERS, FILLER))
     for name, word in lexicon.PREPOSITIONS.items():
         put(Kind.PREPOSITION, [name], word)
     for name in (*lexicon.AUXILIARIES, "yesno"):
@@ -203,9 +206,11 @@ def _trie(lines: Iterable[str]) -> dict[str, Any]:
 
 def _word_entry(word: str) -> Entry:
     """For a word of letters, lower case."""
-    known = _KNOWN.get(word)
-    if known is not None:
-        return known
+    return _KNOWN.get(word) or _unlisted_entry(word)
+
+
+@lru_cache(maxsize=WORD_ENTRIES)
+def _unlisted_entry(word: str) -> Entry:
     stem = _stem(word)
     return (1, _SYNONYM.get(stem, stem))
 
@@ -215,14 +220,17 @@ _OPENINGS: Final = _trie(lexicon.OPENINGS)
 UNITS: Final = frozenset(line.split()[0] for line in lexicon.UNITS)
 DATES: Final = frozenset(line.split()[0] for line in (*lexicon.MONTHS, *lexicon.WEEKDAYS))
 _SYMMETRIC: Final = frozenset(lexicon.SYMMETRIC)
+_TRAILING: Final = frozenset(("like", "use"))
 _HAVING: Final = frozenset(("have", "use"))
 _BE: Final = frozenset("is are was were be been being".split())
 _PARTICIPLES: Final = frozenset(
-    "bitten broken built bought brought born caught chosen cut done drawn driven eaten felt found frozen given grown held "
-    "heard hit hurt kept known laid led left lent lost made meant met paid put read run said seen sent set shot shown shut "
-    "sold spent spoken spread stolen struck stuck sung sunk swum taken taught thrown told torn won worn written".split()
+    "bitten broken built bought brought born caught chosen cut done drawn driven eaten felt found frozen given grown "
+    "held heard hit hurt kept known laid led left lent lost made meant met paid put read run said seen sent set shot "
+    "shown shut sold spent spoken spread stolen struck stuck sung sunk swum taken taught thrown told torn won worn "
+    "written".split()
 )
 _TELLING: Final = lexicon.TELLING_PREPOSITIONS
+_NONE: Final[frozenset[str]] = frozenset()
 _CURRENCY: Final = {"$": "usd", "€": "eur", "£": "gbp", "₹": "inr", "¥": "jpy"}
 
 
@@ -240,8 +248,7 @@ def read_uncached(text: str) -> Reading:
     if '"' in text or "'" in text or "`" in text:
         quoted = tuple(sorted(next(filter(None, found)).strip() for found in _QUOTED.findall(text)))
     tokens, marks, capitals = _tokens(text)
-    if tokens and tokens[-1] == "like":  # what is it like
-        tokens.pop()
+    last = tokens.pop() if tokens and tokens[-1] in _TRAILING else ""  # what is it like, which one do they use
 
     entries: list[Entry] = []
     breaks: set[int] = set()
@@ -253,15 +260,15 @@ def read_uncached(text: str) -> Reading:
         token = tokens[at]
         if token in _BE:
             after_be = True
-        elif token == "to":
+        elif token == "to":  # noqa: S105
             after_be = False
         elif after_be and (token[-2:] == "ed" or token in _PARTICIPLES):
             passive_at = len(entries)
             after_be = False
-        if at in marks:
+        if marks and at in marks:
             breaks.add(len(entries))
         node = _PHRASES.get(token)
-        if (at == 0 or at in marks) and token in _OPENINGS:
+        if token in _OPENINGS and (at == 0 or at in marks):
             end = _longest(_OPENINGS, tokens, at)
             if end > at and (node is None or _longest(_PHRASES, tokens, at) < end):
                 at = end
@@ -281,8 +288,7 @@ def read_uncached(text: str) -> Reading:
         known = _KNOWN.get(token)
         if known is None:
             if token.isalpha():
-                stem = _stem(token)
-                known = (1, _SYNONYM.get(stem, stem))
+                known = _unlisted_entry(token)
             else:
                 first = len(entries)
                 entries.extend(_odd_entries(token))
@@ -290,21 +296,23 @@ def read_uncached(text: str) -> Reading:
                     capital_at.update(range(first, len(entries)))
                 at += 1
                 continue
-        if at in capitals:
+        at += 1
+        if known is FILLER:
+            continue
+        if capitals and at - 1 in capitals:
             capital_at.add(len(entries))
         entries.append(known)
-        at += 1
     passive = entries[passive_at][1] if 0 <= passive_at < len(entries) else ""
-    return _assembled(original, tuple(tokens), entries, breaks, capital_at, quoted, passive)
+    return _assembled(original, tuple(tokens), entries, breaks, capital_at, quoted, passive, last)
 
 
 def _longest(trie: dict[str, Any], tokens: list[str], at: int) -> int:
     """Where the longest phrase that starts at `at` ends; `at` when there is none."""
-    node: dict[str, Any] | None = trie
     end = ahead = at
-    while ahead < len(tokens) and (node := node.get(tokens[ahead])) is not None:
+    while ahead < len(tokens) and tokens[ahead] in trie:
+        trie = trie[tokens[ahead]]
         ahead += 1
-        if "" in node:
+        if "" in trie:
             end = ahead
     return end
 
@@ -317,7 +325,8 @@ def _tokens(text: str) -> tuple[list[str], set[int], set[int]]:
     capital_count = 0
     starts = True
     shouted = text.isupper()
-    for chunk in text.split():
+    chunks = text.split()
+    for chunk in chunks:
         core = chunk if chunk.isalnum() else chunk.rstrip(_EDGES).lstrip(_FRONT_EDGES)
         low = core.lower()
         if low != core:
@@ -345,7 +354,7 @@ def _tokens(text: str) -> tuple[list[str], set[int], set[int]]:
         if core is not chunk and (tail := chunk[-1]) in ".?!,;:-":
             marks.add(len(tokens))
             starts = tail in ".?!:"
-    if len(tokens) > 3 and capital_count > 0.6 * len(tokens):
+    if len(chunks) > 3 and capital_count - 1 > 0.6 * (len(chunks) - 1):
         capitals.clear()  # Title Case says nothing
     return tokens, marks, capitals
 
@@ -430,6 +439,13 @@ def _scaled(value: str, factor: str) -> Entry:
     return (12, str(int(scaled)) if scaled.is_integer() else str(scaled))
 
 
+def _adds(number: int, value: int) -> bool:
+    """twenty five, two hundred thirty."""
+    if number >= 100:
+        return value < 100 and number % 100 == 0
+    return number >= 20 and number % 10 == 0 and value < 10
+
+
 def _assembled(
     text: str,
     tokens: tuple[str, ...],
@@ -438,6 +454,7 @@ def _assembled(
     capital_at: set[int],
     quoted: tuple[str, ...],
     passive: str,
+    last: str,
 ) -> Reading:
     part: list[str] = [""]
     parts = [part]
@@ -456,13 +473,14 @@ def _assembled(
     waiting = 0  # of `numbers`, how many still have no word
     inserting = -1
     joined = -1
+    exact_at = -2
     rotate = 0
     for at, (kind, key) in enumerate(entries):
         if number is not None and kind != 10 and kind != 11:
             numbers.append(str(number))
             waiting += 1
             number = None
-        if at in breaks and len(part) > 1:
+        if breaks and at in breaks and len(part) > 1:
             part = [""]
             parts.append(part)
             inserting = joined = -1
@@ -479,10 +497,8 @@ def _assembled(
             if waiting:
                 counted.extend((value, key) for value in numbers[-waiting:])
                 waiting = 0
-            if at in capital_at:
+            if capital_at and at in capital_at:
                 names.append(key)
-        elif kind == 0:
-            continue
         elif kind == 2:
             if key == "of":
                 if len(part) > 1:
@@ -491,6 +507,9 @@ def _assembled(
             if key in _TELLING:
                 telling.append(key)
             inserting = joined = -1
+            if len(part) == 1 and part[0] in _TELLING:  # than in, from under
+                part[0] = f"{part[0]} {key}"
+                continue
             part = [key]
             parts.append(part)
         elif kind == 3:
@@ -500,7 +519,7 @@ def _assembled(
             if part[0] and len(part) > 1:
                 part = [""]
                 parts.append(part)
-            elif key and question == "what" and len(parts) == 1 and len(part) > 1 and tokens[-1] in _HAVING:
+            elif key and question == "what" and len(parts) == 1 and len(part) > 1 and (last or tokens[-1]) in _HAVING:
                 rotate = len(part) - 1
         elif kind == 4:
             inserting = -1
@@ -542,21 +561,22 @@ def _assembled(
             value = int(key)
             if number is None:
                 number = value
-            elif number >= 20 and number % 10 == 0 and value < 10 and number < 100:
-                number += value
-            elif number >= 100 and value < 100 and number % 100 == 0:
+            elif _adds(number, value):
                 number += value
             else:
                 numbers.append(str(number))
                 waiting += 1
                 number = value
             opened = True
+        elif kind == 11 and number is None and at == exact_at + 1 and _DECIMAL.fullmatch(numbers[-1]):
+            numbers[-1] = _scaled(numbers[-1], key)[1]
         elif kind == 11:
             number = int(key) if number is None else number * int(key)
         else:
             numbers.append(key)
             waiting += 1
             opened = True
+            exact_at = at
     if number is not None:
         numbers.append(str(number))
     if rotate:  # what side effects does it have: the side effects of it
@@ -575,16 +595,16 @@ def _assembled(
         words=tuple(words),
         said=tuple(said),
         bag=bag,
-        parts=tuple(tuple(each) for each in parts if len(each) > 1),
-        numbers=tuple(sorted(numbers)),
+        parts=tuple([tuple(each) for each in parts if len(each) > 1]),
+        numbers=tuple(numbers),
         counted=tuple(sorted(counted)),
         negations=negations,
         question=question,
-        names=frozenset(names),
-        telling=frozenset(telling),
-        modals=frozenset(modals),
-        persons=frozenset(persons),
-        conjunctions=frozenset(conjunctions),
+        names=frozenset(names) if names else _NONE,
+        telling=frozenset(telling) if telling else _NONE,
+        modals=frozenset(modals) if modals else _NONE,
+        persons=frozenset(persons) if persons else _NONE,
+        conjunctions=frozenset(conjunctions) if conjunctions else _NONE,
         quoted=quoted,
         passive=passive,
     )

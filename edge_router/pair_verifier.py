@@ -1,4 +1,4 @@
-"""Pair verifier of the semantic cache: may the answer stored for one text be given to another? docs/semantic-cache.md."""
+"""Pair verifier: may the answer stored for one text be given to another? docs/semantic-cache.md has the figures."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The learned score of a pair: tables over two features each, and how they are kept as data. Made by scripts/train_semantic."""
+"""The learned score of a pair: tables over two features each, and how they are kept as data (pair_weights.py)."""
 
 import math
 from bisect import bisect_left
@@ -61,7 +61,9 @@ class PairScore:
 def load_weights(module: ModuleType) -> Weights:
     """Raises ValueError when the weights were made for another version of this code."""
     if module.FORMAT != FORMAT:
-        raise ValueError(f"pair weights have format {module.FORMAT}, this code reads {FORMAT}; run scripts/train_semantic")
+        raise ValueError(
+            f"pair weights have format {module.FORMAT}, this code reads {FORMAT}; run scripts/train_semantic"
+        )
     if tuple(module.FEATURES.split()) != FEATURES:
         raise ValueError("pair weights were trained on other features; run scripts/train_semantic")
     unseen = _decoded(module.UNSEEN)
@@ -98,7 +100,10 @@ def encoded_words(words: Mapping[str, Word], unseen: Word) -> tuple[dict[str, Wo
 def weights_source(weights: Weights, note: Iterable[str]) -> str:
     """The text of a weights file: pair_weights.py."""
     words = [name + _encoded(word) for name, word in sorted(weights.words.items())]
-    edges = [" ".join(f"{edge:g}" if f"{edge:g}" == f"{edge:.5g}" else f"{edge:.5g}" for edge in each) for each in weights.edges]
+    edges = [
+        " ".join(f"{edge:g}" if f"{edge:g}" == f"{edge:.5g}" else f"{edge:.5g}" for edge in each)
+        for each in weights.edges
+    ]
     tables = [f"{one} {other} {' '.join(map(str, values))}" for one, other, values in weights.tables]
     lines = [
         '"""Weights of the pair verifier, written by scripts/train_semantic; not to be edited.',

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from scripts.local.minilm import DIMENSIONS, PACKAGE, MiniLM, model_folder
 from scripts.pair_training.data import LabelledPair
 
-CACHE = Path(".cache/pair_training")
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "pair_training"
 BATCH = 64
 DECIMALS = 4  # padding changes a cosine by some 1e-7; rounded, the same pairs give the same bytes
 
@@ -43,7 +43,7 @@ def pair_cosines(pairs: Sequence[Pair], progress: Progress) -> npt.NDArray[np.fl
     progress.remove_task(task)
     left = rows[[row_of[a] for a, _ in pairs]]
     right = rows[[row_of[b] for _, b in pairs]]
-    cosines = np.round(np.einsum("nd,nd->n", left, right).astype(np.float64), DECIMALS)
+    cosines: npt.NDArray[np.float64] = np.round(np.einsum("nd,nd->n", left, right).astype(np.float64), DECIMALS)
     CACHE.mkdir(parents=True, exist_ok=True)
     np.save(path, cosines)
     return cosines

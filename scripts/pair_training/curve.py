@@ -21,7 +21,9 @@ def scored(score: PairScore, one: Reading, other: Reading, comparison: Compariso
     """The verifier's score with these weights."""
     if comparison.guard is not None:
         return 0.0
-    return verdict_of(comparison, score.chance(features(one, other, comparison, cosine, score.words, score.unseen))).score
+    return verdict_of(
+        comparison, score.chance(features(one, other, comparison, cosine, score.words, score.unseen))
+    ).score
 
 
 def points(scores: Floats, labels: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +21,8 @@ class LabelledPair:
 
 def read_pairs(path: Path, *, is_same: bool | None = None) -> list[LabelledPair]:
     """Rows {text_a, text_b, label} or, with `is_same` given for all of them, {text_a, text_b, kind}; gzip by suffix."""
-    opened: Any = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    rows = [json.loads(line) for line in raw.decode().split("\n") if line.strip()]
     return [
         LabelledPair(
             text_a=row["text_a"],

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
-from sklearn.preprocessing import StandardScaler
+from scipy import sparse  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from sklearn.model_selection import GroupKFold  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from sklearn.preprocessing import StandardScaler  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from edge_router.pair_features import FEATURES, Word, features
 from edge_router.pair_guards import Comparison, compare
@@ -23,7 +23,7 @@ from scripts.pair_training.data import LabelledPair
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-WORDS = 3_300  # the table's size is what limits it: 64 KiB in all
+WORDS = 2_700  # the table's size is what limits it: 64 KiB in all
 MIN_PAIRS = 8
 RARITY_MIN_TEXTS = 6
 WORD_STRENGTH = 0.1  # inverse regularisation
@@ -31,10 +31,13 @@ INNER_FOLDS = 5
 BINS = 16
 TREES = 500
 LEARNING_RATE = 0.05
-LEAVES = 6
+LEAVES = 10
+BAGS = 5  # boosted sets whose mean is kept; once folded they cost nothing
+FEATURES_PER_SPLIT = 0.6
 TABLES = 32
 SCALE = 100  # table entries are hundredths of log odds
 _SCORED = ("unmatched_score", "shared_score", "token_score")
+_UNWRITABLE = set(' "\\\n\t\r\v\f\x1c\x1d\x1e\x1f')
 _DENSE = [at for at, name in enumerate(FEATURES) if name not in _SCORED]
 
 
@@ -49,7 +52,9 @@ class Prepared:
     groups: Indices
 
 
-def prepared(pairs: Sequence[LabelledPair], cosines: Floats, groups: Sequence[int], step: Callable[[], None]) -> Prepared:
+def prepared(
+    pairs: Sequence[LabelledPair], cosines: Floats, groups: Sequence[int], step: Callable[[], None]
+) -> Prepared:
     readings = []
     comparisons = []
     for pair in pairs:
@@ -64,7 +69,9 @@ def prepared(pairs: Sequence[LabelledPair], cosines: Floats, groups: Sequence[in
 def fit(data: Prepared, rows: Indices, *, trees: int = TREES, tables: int = TABLES) -> Weights:
     """Weights from the pairs `rows` alone."""
     rarity, rarest = _rarities(data, rows)
-    dense = _matrix(data, rows, {word: (value, 0.0, 0.0, 0.0) for word, value in rarity.items()}, (rarest, 0.0, 0.0, 0.0))
+    dense = _matrix(
+        data, rows, {word: (value, 0.0, 0.0, 0.0) for word, value in rarity.items()}, (rarest, 0.0, 0.0, 0.0)
+    )
     scored = np.zeros((len(rows), 3))
     for inside, outside in GroupKFold(INNER_FOLDS).split(rows, groups=data.groups[rows]):
         found, unseen = _fit_words(data, rows[inside], dense[inside], rarity, rarest)
@@ -74,7 +81,7 @@ def fit(data: Prepared, rows: Indices, *, trees: int = TREES, tables: int = TABL
     labels = data.labels[rows]
     every = [[one, other] for one in range(len(FEATURES)) for other in range(one + 1, len(FEATURES))]
     chosen = _strongest(_boosted(dense, labels, every, max(trees // 2, 50)), dense, tables)
-    edges, folded, bias = _folded(_boosted(dense, labels, chosen, trees))
+    edges, folded, bias = _folded([_boosted(dense, labels, chosen, trees, seed=seed) for seed in range(BAGS)])
     return Weights(words=words, unseen=unseen, edges=edges, tables=folded, bias=bias)
 
 
@@ -90,12 +97,14 @@ def _rarities(data: Prepared, rows: Indices) -> tuple[dict[str, float], float]:
 
 def _matrix(data: Prepared, rows: Indices, words: dict[str, Word], unseen: Word) -> Floats:
     return np.array(
-        [
-            features(*data.readings[row], data.comparisons[row], float(data.cosines[row]), words, unseen)
-            for row in rows
-        ],
+        [_features_of(data, int(row), words, unseen) for row in rows],
         np.float64,
     )
+
+
+def _features_of(data: Prepared, row: int, words: dict[str, Word], unseen: Word) -> list[float]:
+    one, other = data.readings[row]
+    return features(one, other, data.comparisons[row], float(data.cosines[row]), words, unseen)
 
 
 def _signs(data: Prepared, row: int) -> list[str]:
@@ -135,7 +144,12 @@ def _fit_words(
     unseen: Word = (rarest, float(weights[unknown]), 0.0, 0.0)
 
     def entry(name: str) -> Word:
-        return (rarity.get(name, rarest), of.get(f"u{name}", unseen[1]), of.get(f"s{name}", 0.0), of.get(f"t{name}", 0.0))
+        return (
+            rarity.get(name, rarest),
+            of.get(f"u{name}", unseen[1]),
+            of.get(f"s{name}", 0.0),
+            of.get(f"t{name}", 0.0),
+        )
 
     def weight(name: str) -> float:
         """How much the score would change over the data were the word not in the table."""
@@ -147,10 +161,12 @@ def _fit_words(
         )
 
     kept = sorted(sorted(names), key=weight, reverse=True)[:WORDS]
-    return encoded_words({name: entry(name) for name in kept if name.isascii() and " " not in name}, unseen)
+    return encoded_words({name: entry(name) for name in kept if name.isascii() and not set(name) & _UNWRITABLE}, unseen)
 
 
-def _boosted(matrix: Floats, labels: npt.NDArray[np.bool_], pairs: list[list[int]], trees: int) -> Any:
+def _boosted(
+    matrix: Floats, labels: npt.NDArray[np.bool_], pairs: list[list[int]], trees: int, *, seed: int = 0
+) -> Any:
     model = HistGradientBoostingClassifier(
         max_iter=trees,
         learning_rate=LEARNING_RATE,
@@ -160,32 +176,34 @@ def _boosted(matrix: Floats, labels: npt.NDArray[np.bool_], pairs: list[list[int
         l2_regularization=1.0,
         interaction_cst=pairs,
         early_stopping=False,
-        random_state=0,
+        max_features=FEATURES_PER_SPLIT,
+        random_state=seed,
     )
     return model.fit(matrix, labels)
 
 
 def _tree_tables(model: Any) -> tuple[list[Floats], dict[tuple[int, int], Floats]]:
-    """Each tree splits on at most two features, so it is a table over their bins; trees of the same two add up."""
+    """The sum of the trees as tables. The way to a leaf asks for two features at most: a box in their table of bins."""
     edges = [np.asarray(each, np.float64) for each in model._bin_mapper.bin_thresholds_]
     tables: dict[tuple[int, int], Floats] = {}
     for (predictor,) in model._predictors:
         nodes = predictor.nodes
-        used = sorted({int(node["feature_idx"]) for node in nodes if not node["is_leaf"]})
-        if not used:
-            continue
-        one, other = (used[0], used[-1])
-        size_one, size_other = len(edges[one]) + 1, len(edges[other]) + 1
-        if one == other:
-            size_other = 1
-        table = tables.setdefault((one, other), np.zeros((size_one, size_other)))
-        for at_one in range(size_one):
-            for at_other in range(size_other):
-                node = nodes[0]
-                while not node["is_leaf"]:
-                    value = at_one if node["feature_idx"] == one else at_other
-                    node = nodes[node["left"] if value <= node["bin_threshold"] else node["right"]]
-                table[at_one, at_other] += node["value"]
+        open_nodes: list[tuple[int, dict[int, tuple[int, int]]]] = [(0, {})]
+        while open_nodes:
+            at, box = open_nodes.pop()
+            node = nodes[at]
+            if not node["is_leaf"]:
+                feature, last = int(node["feature_idx"]), int(node["bin_threshold"])
+                low, high = box.get(feature, (0, len(edges[feature]) + 1))
+                open_nodes.append((int(node["left"]), {**box, feature: (low, min(high, last + 1))}))
+                open_nodes.append((int(node["right"]), {**box, feature: (max(low, last + 1), high)}))
+                continue
+            used = sorted(box)
+            one, other = used[0], used[-1]
+            size_other = len(edges[other]) + 1 if one != other else 1
+            table = tables.setdefault((one, other), np.zeros((len(edges[one]) + 1, size_other)))
+            columns = slice(*box[other]) if one != other else slice(None)
+            table[slice(*box[one]), columns] += node["value"]
     return edges, tables
 
 
@@ -199,25 +217,36 @@ def _strongest(model: Any, matrix: Floats, count: int) -> list[list[int]]:
         if one != other
     }
     chosen = sorted(sorted(spread), key=lambda pair: spread[pair], reverse=True)[:count]
-    return [list(pair) for pair in chosen]
+    paired = {feature for pair in chosen for feature in pair}
+    # Named alone, or scikit-learn would let all the features left out meet each other.
+    return [
+        *(list(pair) for pair in chosen),
+        *([feature] for feature in range(matrix.shape[1]) if feature not in paired),
+    ]
 
 
-def _folded(model: Any) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, int, tuple[int, ...]], ...], int]:
-    edges, tables = _tree_tables(model)
-    folded: dict[tuple[int, int], Floats] = {}
+def _folded(
+    models: list[Any],
+) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[int, int, tuple[int, ...]], ...], int]:
+    edges, _ = _tree_tables(models[0])
+    summed: dict[tuple[int, int], Floats] = {}
+    for model in models:  # the bins are the data's, so they are the same for all
+        for pair, table in _tree_tables(model)[1].items():
+            summed[pair] = summed[pair] + table if pair in summed else table
+    tables = {pair: table / len(models) for pair, table in summed.items()}
     alone = {one: table for (one, other), table in tables.items() if one == other}
+    folded: dict[tuple[int, int], Floats] = {}
     for (one, other), table in sorted(tables.items()):
         if one != other:
-            table = table.copy()
             if one in alone:
-                table += alone.pop(one)
+                table = table + alone.pop(one)
             if other in alone:
-                table += alone.pop(other).T
+                table = table + alone.pop(other).T
             folded[one, other] = table
     for one, table in alone.items():
         folded[one, one] = table
     used = {feature for pair in folded for feature in pair}
-    bias = round(float(model._baseline_prediction.ravel()[0]) * SCALE)
+    bias = round(float(models[0]._baseline_prediction.ravel()[0]) * SCALE)
     return (
         tuple(tuple(float(f"{edge:.5g}") for edge in each) if at in used else () for at, each in enumerate(edges)),
         tuple(

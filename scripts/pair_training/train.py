@@ -4,7 +4,7 @@ DATA is JSONL, plain or gzip: {"text_a": ..., "text_b": ..., "label": 0 or 1}, a
 MiniLM is in use. Same data, same bytes. Takes some five minutes, embedding included.
 
     scripts/train_semantic ../shared/data/qqp_dev.jsonl.gz
-    scripts/train_semantic ../shared/data/qqp_dev.jsonl.gz --quick   # a tenth of it, no cross-validation, nothing written
+    scripts/train_semantic ../shared/data/qqp_dev.jsonl.gz --quick   # 4,000 pairs, nothing written
 """
 
 import argparse
@@ -16,16 +16,19 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from edge_router.pair_weighing import PairScore, weights_source
 from scripts.pair_training.cosines import cosines_of
 from scripts.pair_training.curve import curve_table, scored
 from scripts.pair_training.data import connected_components, read_pairs
 from scripts.pair_training.fitting import Floats, Prepared, fit, prepared
+from scripts.pair_training.plot import draw
 
-WEIGHTS = Path("edge_router/pair_weights.py")
-CURVE = Path("docs/semantic-cache/curve.json")
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = ROOT / "edge_router/pair_weights.py"
+CURVE = ROOT / "docs/semantic-cache/curve.json"
+PLOT = ROOT / "docs/semantic-cache/curve.svg"
 FOLDS = 5
 QUICK_PAIRS = 4_000
 MAX_BYTES = 64 * 1024
@@ -66,7 +69,8 @@ def main() -> int:
     WEIGHTS.write_text(source)
     CURVE.parent.mkdir(parents=True, exist_ok=True)
     CURVE.write_text(json.dumps({"pairs": len(pairs), "duplicates": int(data.labels.sum()), "curve": rows}, indent=1))
-    console.print(f"{WEIGHTS}: {len(source):,} bytes; {CURVE}")
+    draw(held_out, data.labels, PLOT)
+    console.print(f"{WEIGHTS}: {len(source):,} bytes; {CURVE}; {PLOT}")
     return 0
 
 
@@ -78,7 +82,8 @@ def cross_validated(data: Prepared, progress: Progress, *, folds: int) -> dict[s
     for inside, outside in GroupKFold(folds).split(cosine, groups=data.groups):
         score = PairScore(fit(data, inside))
         for row in outside:
-            verifier[row] = scored(score, *data.readings[row], data.comparisons[row], float(cosine[row]))
+            one, other = data.readings[row]
+            verifier[row] = scored(score, one, other, data.comparisons[row], float(cosine[row]))
         progress.advance(task)
     return {"verifier": verifier, "cosine": cosine}
 

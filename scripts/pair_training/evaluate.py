@@ -1,0 +1,124 @@
+"""Measures the pair verifier that is shipped: hits on the written sets by kind, and its time per pair.
+
+With DATA (JSONL, plain or gzip: {"text_a", "text_b", "label"}, "cosine" where it is known) also duplicates found and
+the false share of the hits. On the pairs that it was trained on that flatters: docs/semantic-cache.md has the
+cross-validated curve, and scripts/train_semantic makes it.
+
+    scripts/eval_semantic
+    scripts/eval_semantic my_pairs.jsonl --threshold 0.6
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, track
+from rich.table import Table
+
+from edge_router import pair_weights
+from edge_router.pair_reading import read_uncached
+from edge_router.pair_verifier import (
+    BALANCED_THRESHOLD,
+    DEFAULT_THRESHOLD,
+    LOOSE_THRESHOLD,
+    PairVerifier,
+    verify,
+)
+from edge_router.pair_weighing import load_weights
+from scripts.pair_training.cosines import cosines_of
+from scripts.pair_training.curve import curve_table
+from scripts.pair_training.data import LabelledPair, read_pairs
+from scripts.pair_training.written import adversarial, hits, paraphrases
+
+TIMED_RUNS = 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        "scripts/eval_semantic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", nargs="?", help="labelled pairs, JSONL or JSONL in gzip")
+    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="default %(default)s")
+    options = parser.parse_args()
+    console = Console()
+    if options.data is not None and not options.data.exists():
+        console.print(f"no such file: {options.data}")
+        return 2
+    bad, same = adversarial(), paraphrases()
+    console.print(_by_kind("adversarial: hits are false", bad, hits(bad, options.threshold)))
+    console.print(_by_kind("paraphrases: hits are right", same, hits(same, options.threshold)))
+    table = Table("threshold", "false hits", "paraphrases found", title="other thresholds")
+    for name, threshold in (
+        ("default", DEFAULT_THRESHOLD), ("balanced", BALANCED_THRESHOLD), ("loose", LOOSE_THRESHOLD),
+    ):  # fmt: skip
+        false, right = len(hits(bad, threshold)), len(hits(same, threshold))
+        table.add_row(f"{name} {threshold:.2f}", f"{false} of {len(bad)}", f"{right / len(same):.0%}")
+    console.print(table)
+    uncached, cached = seconds_per_pair([*bad, *same])
+    console.print(f"time: {uncached * 1e6:.1f} µs a pair, {cached * 1e6:.1f} µs when both texts were read before")
+    if options.data is not None:
+        console.print(_on_labelled(read_pairs(options.data), options.threshold))
+    return 0
+
+
+def seconds_per_pair(pairs: Sequence[LabelledPair]) -> tuple[float, float]:
+    """Best of some runs of the mean over the pairs, without and with the readings of both texts at hand."""
+    verifier = PairVerifier(load_weights(pair_weights))
+    readings = [(read_uncached(pair.text_a), read_uncached(pair.text_b), pair.cosine or 0.9) for pair in pairs]
+    texts = [(pair.text_a, pair.text_b, pair.cosine or 0.9) for pair in pairs]
+    uncached, cached = [], []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        for text_a, text_b, cosine in texts:
+            verifier.judge(read_uncached(text_a), read_uncached(text_b), cosine)
+        uncached.append((time.perf_counter() - start) / len(pairs))
+        start = time.perf_counter()
+        for one, other, cosine in readings:
+            verifier.judge(one, other, cosine)
+        cached.append((time.perf_counter() - start) / len(pairs))
+    return min(uncached), min(cached)
+
+
+def _by_kind(title: str, pairs: Sequence[LabelledPair], found: Sequence[LabelledPair]) -> Table:
+    total, held = Counter(pair.kind for pair in pairs), Counter(pair.kind for pair in pairs if pair.held_out)
+    hit, held_hit = Counter(pair.kind for pair in found), Counter(pair.kind for pair in found if pair.held_out)
+    table = Table("kind", "pairs", "hits", "of the held out", title=title)
+    for kind in total:
+        table.add_row(kind, str(total[kind]), str(hit[kind]), f"{held_hit[kind]} of {held[kind]}")
+    table.add_row(
+        "all", str(len(pairs)), f"{len(found)} ({len(found) / len(pairs):.0%})", f"{held_hit.total()} of {held.total()}"
+    )
+    return table
+
+
+def _on_labelled(pairs: Sequence[LabelledPair], threshold: float) -> Table:
+    with Progress() as progress:
+        cosines = cosines_of(pairs, progress)
+    scores = np.array(
+        [
+            verify(pair.text_a, pair.text_b, float(cosine)).score
+            for pair, cosine in track(list(zip(pairs, cosines, strict=True)), "scoring")
+        ]
+    )
+    labels = np.array([pair.is_same for pair in pairs])
+    rows = curve_table({"verifier": scores, "cosine": cosines}, labels)
+    table = Table(
+        "false share at most", "found", "threshold", "found by cosine", title=f"{len(pairs):,} labelled pairs"
+    )
+    for ours, plain in zip(rows["verifier"], rows["cosine"], strict=True):
+        table.add_row(
+            f"{ours['false_share']:.0%}", f"{ours['found']:.1%}", str(ours["threshold"]), f"{plain['found']:.1%}"
+        )
+    hit = scores >= threshold
+    wrong = 1.0 - labels[hit].mean() if hit.any() else 0.0
+    table.add_row(f"{wrong:.1%}", f"{labels[hit].sum() / labels.sum():.1%}", f"{threshold} as asked", "")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
