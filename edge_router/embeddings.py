@@ -45,9 +45,14 @@ def parse_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
         raise RequestRejected(message, param="input", code="invalid_type")
     request = validated(EmbeddingsRequest, body)
     for place, text in enumerate(request.texts):
+        param = "input" if isinstance(request.input, str) else f"input[{place}]"
         if not text:
-            param = "input" if isinstance(request.input, str) else f"input[{place}]"
             raise RequestRejected("Empty text can't be embedded.", param=param, code="empty_string")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = "Text with half of a surrogate pair can't be embedded."
+            raise RequestRejected(message, param=param, code="invalid_value") from None
     if request.dimensions not in (None, DIMENSIONS):
         message = f"'dimensions' can't be chosen: this model has {DIMENSIONS}."
         raise RequestRejected(message, param="dimensions", code="unsupported_value")

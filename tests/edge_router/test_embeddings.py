@@ -107,6 +107,7 @@ async def test_dimensions(dimensions: int | None) -> None:
         pytest.param({"input": []}, "input", "empty_array", id="an empty list"),
         pytest.param({"input": ""}, "input", "empty_string", id="empty text"),
         pytest.param({"input": ["a", ""]}, "input[1]", "empty_string", id="empty text in a list"),
+        pytest.param({"input": ["a", "\ud800"]}, "input[1]", "invalid_value", id="half a surrogate pair"),
         pytest.param({"input": [1, 2]}, "input", "invalid_type", id="tokens"),
         pytest.param({"input": [[1], [2]]}, "input", "invalid_type", id="lists of tokens"),
         pytest.param({"input": ["a"] * (MAX_TEXTS + 1)}, "input", "array_above_max_length", id="too many"),
