@@ -81,10 +81,8 @@ def compare(a: Reading, b: Reading) -> Comparison:
         shared = bag_a & bag_b
         if left and right:
             left, right = _resolved(left, right)
-        if not left and right and _OPTIONAL.issuperset(right):
-            right = ()
-        elif not right and left and _OPTIONAL.issuperset(left):
-            left = ()
+        if not (left and right) and _OPTIONAL.issuperset(left or right):
+            left = right = ()
     turned = a.passive != b.passive and (a.passive in bag_b if a.passive else b.passive in bag_a)
     by = False
     if turned:

@@ -10,19 +10,16 @@ from typing import Final
 FILLERS: Final = """
 a an the this these those that there here it its itself i you we one ones us me ourselves myself yourself themselves
 please kindly hi hello hey thanks thank dear just so too also very quite really actually basically simply exactly
-precisely maybe perhaps ok okay well oh some any anyone anybody someone somebody something anything such as
-get got getting gets gotten obtain obtaining obtained acquire acquiring receive receiving received
-be been being am done doing have has had having ever would will shall might gonna
-literally wondering curious regarding concerning then now currently presently nowadays today
-own thing things stuff various certain given particular specific specifically though although however let lets sir
-guys dude folks supposed kind sort_of type kinds sorts types using used via through
-way ways method methods approach approaches technique techniques step steps manner procedure procedures process
-easily correctly properly rightly usually normally typically generally commonly successfully efficiently effectively
-try trying tried attempt attempting want wants wanted wanting like help helps helping guide guidance
-instructions tutorial advice tip tips suggestion suggestions go going goes happen happens happening happened occur
-occurs occurring occurred mean means meaning meant definition called known term question info information
-details explanation people person persons individual individuals folk exist exists existing main
-which who that's really's involved following another considered regarded they their them theirs
+precisely maybe perhaps ok okay well oh some any anyone anybody someone somebody something anything such as get got
+getting gets gotten obtain obtaining obtained acquire acquiring receive receiving received be been being am done
+doing have has had having ever would will shall might gonna literally wondering curious regarding concerning then
+now currently presently nowadays today own thing things stuff various certain given particular specific specifically
+though although however let lets sir guys dude folks supposed kind sort_of type kinds sorts types using used via
+through way ways step steps easily correctly properly rightly usually normally typically generally commonly
+successfully efficiently effectively try trying tried attempt attempting want wants wanted wanting like help helps
+helping go going goes happen happens happening happened occur occurs occurring occurred mean means meaning meant
+definition called known question exist exists existing which who that's really's involved following another
+considered regarded they their them theirs
 """.split()
 
 AUXILIARIES: Final = "is are was were do does did has have had will would shall am".split()
@@ -375,6 +372,11 @@ illegal unlawful illegally
 law regulation rule
 country nation
 city town
+person people persons individual folk
+method approach technique procedure process manner
+advice tip suggestion guidance
+guide tutorial instruction
+information info detail
 capital
 state province
 ocean sea
@@ -795,8 +797,11 @@ formula equation | quick easy | boil cook | function behave | answer solve | dis
 output print | total number | form document | rule law | rule guideline | limit maximum | meal food
 """.replace("\n", " | ")
 
-# Left over on one side only, it changes nothing.
-OPTIONAL: Final = "money serve find".split()
+# Left over, it changes nothing.
+OPTIONAL: Final = """
+money serve find main process method approach technique procedure manner person people individual folk term info
+information detail explanation tutorial guide advice tip suggestion instruction guidance
+""".split()
 
 # A quality or a measure: it says the same before its noun, after it, or at the end.
 FREE: Final = """

@@ -23,7 +23,7 @@ from scripts.pair_training.data import LabelledPair
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-WORDS = 2_700  # the table's size is what limits it: 64 KiB in all
+WORDS = 3_700  # the table's size is what limits it: 64 KiB in all
 MIN_PAIRS = 8
 RARITY_MIN_TEXTS = 6
 WORD_STRENGTH = 0.1  # inverse regularisation
