@@ -218,6 +218,7 @@ class Endpoints:
         for name in ("served_by", "model", "tier", "route_reason", "cloud_region", "cache"):
             values = {getattr(report, name) for report in reports}
             setattr(whole, name, values.pop() if len(values) == 1 else None)
+        whole.cache = whole.cache or "miss"  # some were found, some were not
         whole.cost_usd = sum(report.cost_usd or 0.0 for report in reports)
         whole.cost_avoided_usd = sum(report.cost_avoided_usd or 0.0 for report in reports)
         whole.usage_estimated = any(report.usage_estimated for report in reports)

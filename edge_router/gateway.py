@@ -94,6 +94,7 @@ class Gateway:
             self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__, traceback=trace)
             message = "The gateway failed. The request id finds the details in its log."
             reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
+        reply.headers.setdefault("server-timing", f"total;dur={self._clock.elapsed_ms() - started_ms:.1f}")
         if isinstance(reply.body, str):
             self._record(report, reply.status)
         else:
@@ -215,8 +216,9 @@ class Gateway:
 
 
 def _check_method(request: Request, allowed: str) -> None:
-    if request.method != allowed:
-        raise MethodNotAllowed(f"This path takes {allowed}.", allow=allowed)
+    """What can be read can be asked for its head; the runtime leaves the body out."""
+    if request.method != allowed and not (allowed == "GET" and request.method == "HEAD"):
+        raise MethodNotAllowed(f"This path takes {allowed}.", allow="GET, HEAD" if allowed == "GET" else allowed)
 
 
 def _traceback(exc: BaseException) -> str:

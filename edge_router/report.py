@@ -111,9 +111,9 @@ class Report:
         }
         return {name: value for name, value in facts.items() if value is not None}
 
-    def _cache_status(self) -> str | None:
-        if self.cache is None:
-            return None
+    def _cache_status(self) -> str:
+        if self.cache is None:  # refused before, or no business of the cache
+            return "nearside; fwd=bypass"
         if self.cache == "hit":
             ttl = "" if self.cache_ttl_s is None else f"; ttl={int(self.cache_ttl_s)}"
             return f"nearside; hit{ttl}" + (f"; detail={self.cache_tier}" if self.cache_tier else "")

@@ -176,7 +176,7 @@ async def test_prompts_that_are_stored() -> None:
     assert world.calls == 2
     assert reply.headers["nearside-cost-usd"] == "0.00002"
     assert reply.headers["nearside-cost-avoided-usd"] == "0.00002"
-    assert "cache-status" not in reply.headers
+    assert reply.headers["cache-status"] == "nearside; fwd=miss"
 
 
 @pytest.mark.parametrize(

@@ -224,12 +224,20 @@ async def test_unknown_path(path: str) -> None:
     assert (reply.status, error_of(reply)["code"]) == (404, "unknown_path")
 
 
+async def test_head_of_what_can_be_read() -> None:
+    """Monitors ask for heads: they get the same status and headers."""
+    reply = await World().ask(path="/health", method="HEAD")
+
+    assert reply.status == 200
+    assert reply.headers["server-timing"].startswith("total;dur=")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         pytest.param("GET", "/v1/chat/completions", "POST", id="GET"),
-        pytest.param("DELETE", "/v1/models", "GET", id="DELETE"),
-        pytest.param("POST", "/v1/models/a", "GET", id="POST"),
+        pytest.param("DELETE", "/v1/models", "GET, HEAD", id="DELETE"),
+        pytest.param("POST", "/v1/models/a", "GET, HEAD", id="POST"),
         pytest.param("GET", "/v1/completions/stream", "POST", id="GET of a stream"),
         pytest.param("GET", "/v1/embeddings", "POST", id="GET of vectors"),
     ],

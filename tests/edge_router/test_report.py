@@ -76,7 +76,7 @@ def test_body_of_a_full_report() -> None:
 
 def test_nothing_known() -> None:
     """Only the request's id: a fact that is unknown is absent, never a guess."""
-    assert Report("req_1").headers() == {"x-request-id": "req_1"}
+    assert Report("req_1").headers() == {"x-request-id": "req_1", "cache-status": "nearside; fwd=bypass"}
     assert Report("req_1").body() == {"request_id": "req_1"}
 
 
