@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from math import exp, sqrt
+from math import exp, isfinite, sqrt
 from types import ModuleType
 from typing import Final, TypeAlias
 
@@ -164,7 +164,8 @@ def unpack(raw: bytes) -> Weights:
     count = head["terms"]
     *terms, rest = rest.split(b"\n", count)
     words = [term.decode() for term in terms]
-    if len(words) != count or not head["slope"] > 0 or len(head["quantiles"]) < 2:
+    figures = [head["slope"], head["intercept"], *head["quantiles"], *head["levels"], *head["term_scales"]]
+    if len(words) != count or not all(map(isfinite, figures)) or head["slope"] <= 0 or len(head["quantiles"]) < 2:
         raise ValueError("made wrongly")
     offset, models = 0, []
     columns: list[Sequence[int]] = []

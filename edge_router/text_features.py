@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import log1p
 from typing import Final, Literal
 
@@ -14,20 +14,23 @@ SHAPES: Final[tuple[Shape, ...]] = ("choice", "long_choice", "story", "open")
 
 LONG_CHOICE_FROM = 6  # options; four is the usual exam question, ten the hard kind
 STORY_LINES = 6  # a longer one is a puzzle or a document
+STORY_CHARACTERS = 2000
 NUMBERS_PARSED = 24
 OPTIONS_READ = 26
-PAIRS_READ = 800  # words of which pairs are looked up: bounds the time of a long text
+TERMS_READ = 600  # words that are looked up, alone and in pairs: bounds the time of a long text
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
 _OPTION = re.compile(r"\n[ \t]*\(?([A-Z])[.):][ \t]*([^\n]*)")
 _NUMERIC = re.compile(r"[$\-+]?\s*[\d.,]")
 _ROMAN = re.compile(r"(?:I|II|III|IV)\b(?: only|,| and)")
-_CAPITALISED = re.compile(r"[a-z,] [A-Z]")
+_CAPITALISED = re.compile(r"[a-z,] ([A-Z]\w*)")
 _UPPER = re.compile(r"[A-Z][A-Z]+")
+_DIGIT = re.compile(r"\d")
+_FRACTION = re.compile(r"\d/\d")
 _SENTENCE_END = re.compile(r"[.?!]\s+")
 _QUANTITY = re.compile(
     r"\bhow (?:many|much|long|far|old|tall|fast|big|heavy|often)\b"
-    r"|\b(?:what|find|calculate)\b[^.?]*\b(?:total|number|amount|cost|price|average|percent\w*|difference|sum|profit|age"
+    r"|\b(?:what|find|calculate)\b[^.?]{0,80}\b(?:total|number|amount|cost|price|average|percent\w*|difference|sum|profit|age"
     r"|weight|height|length|distance|speed|fraction|area|value|share|ratio|money|change)\b"
     r"|\bin (?:dollars|hours|minutes|years|cents|feet|inches)\b"
 )
@@ -39,7 +42,7 @@ _GROUPS: Final[dict[str, str]] = {
     "rates": "each every per apiece rate speed hourly daily weekly average",
     "times": "day days week weeks month months year years hour hours minute minutes seconds monday tuesday wednesday"
     " thursday friday saturday sunday morning afternoon night yesterday today tomorrow",
-    "conditions": "if then when after before until unless suppose assume assuming given let while",
+    "conditions": "if then when after before until unless suppose assume assuming given let",
     "negations": "not except never false incorrect no none cannot",
     "questions": "what which who whom whose where why how",
     "superlatives": "best most likely primarily main primary greatest least correct",
@@ -53,19 +56,26 @@ _GROUPS: Final[dict[str, str]] = {
     " syndrome mg",
     "science": "energy velocity mass force temperature pressure atom electron acid reaction molecule cell gene protein"
     " wave field current voltage frequency",
-    "small_words": "the of and to a in is it that for on as with was by be at from an are this or he she his her they",
+    "definite": "the",
+    "of": "of to",
+    "joining": "and or but so because while however although",
+    "being": "is are was were be been",
+    "persons": "he she his her they their him them i my",
+    "small_words": "a an in it that for on as with by at from this",
 }
 _GROUP_NAMES: Final = tuple(_GROUPS)
 _GROUP_OF: Final = {word: index for index, words in enumerate(_GROUPS.values()) for word in words.split()}
 _NUMBER_WORDS: Final = _GROUP_NAMES.index("number_words")
 _MULTIPLES: Final = _GROUP_NAMES.index("multiples")
-_SMALL_WORDS: Final = _GROUP_NAMES.index("small_words")
+_FIRST_SMALL_WORDS: Final = _GROUP_NAMES.index("definite")  # this and all that follow
 
 _STEM_NAMES: Final = (
     "characters", "stem_characters", "words", "lines", "numbers", "distinct_numbers", "number_share", "largest_number",
     "decimals", "large_numbers", "sentences", "question_marks", "commas", "comma_share", "ends_with_question", "blank",
     "ends_with_colon", "ends_with_stop", "percents", "dollars", "tex", "operators", "parentheses", "quotes", "colons",
-    "hyphens", "not_ascii", "word_length", "word_variety", "long_words", "long_word_share", "capitalised",
+    "hyphens", "not_ascii", "distinct_names", "endings_ing", "endings_ed", "longest_sentence", "last_has_number",
+    "last_has_if", "sentences_with_numbers", "fractions", "compared", "word_length",
+    "word_variety", "long_words", "long_word_share", "capitalised",
     "capitalised_share", "upper", "last_sentence", "sentence_length", "starts_upper", "small_word_share", "how_many",
     "how_much", "which_of", "total", "statement",
 )  # fmt: skip
@@ -88,8 +98,8 @@ class TextFeatures:
 
     def terms(self) -> Iterator[str]:
         """The different words, then the different pairs of neighbours ("how many"), each once."""
-        yield from dict.fromkeys(self.tokens)
-        tokens = self.tokens[:PAIRS_READ]
+        tokens = self.tokens[:TERMS_READ]
+        yield from dict.fromkeys(tokens)
         yield from dict.fromkeys([f"{a} {b}" for a, b in pairwise(tokens)])
 
 
@@ -97,7 +107,7 @@ def read(text: str) -> TextFeatures:
     """Any text. Of a long one only the beginning and the end are read."""
     if len(text) > HEAD_CHARACTERS + TAIL_CHARACTERS:
         text = f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
-    options = [(match.start(), match[2].strip()) for match in _OPTION.finditer(text)][:OPTIONS_READ]
+    options = [(match.start(), match[2].strip()) for match in islice(_OPTION.finditer(text), OPTIONS_READ)]
     is_choice = len(options) > 1
     stem = text[: options[0][0]] if is_choice else text
     lowered = stem.lower()
@@ -112,6 +122,7 @@ def read(text: str) -> TextFeatures:
         shape = "long_choice" if len(options) >= LONG_CHOICE_FROM else "choice"
     elif (
         len(numbers) + groups[_NUMBER_WORDS] + groups[_MULTIPLES] > 1
+        and len(stem) <= STORY_CHARACTERS
         and stem.count("\n") < STORY_LINES
         and "\\" not in stem
         and _QUANTITY.search(lowered)
@@ -120,7 +131,7 @@ def read(text: str) -> TextFeatures:
     else:
         shape = "open"
     values = (
-        *_stem(text, stem, lowered, stem_tokens, numbers, words, groups[_SMALL_WORDS]),
+        *_stem(text, stem, lowered, stem_tokens, numbers, words, sum(groups[_FIRST_SMALL_WORDS:])),
         *[log1p(count) for count in groups],
         *(_options([option for _, option in options], lowered) if is_choice else _NO_OPTIONS),
     )
@@ -136,10 +147,13 @@ def _stem(
     stripped = stem.rstrip()
     last = stripped[-1:]
     sentences = _SENTENCE_END.split(stripped)
-    capitalised = len(_CAPITALISED.findall(stem))
+    names = _CAPITALISED.findall(stem)
+    capitalised = len(names)
+    ing = len([1 for token in tokens if token.endswith("ing")])
+    past = len([1 for token in tokens if token.endswith("ed")])
     questions, commas = count("?"), count(",")
     letters = sum(map(len, tokens)) - sum(map(len, numbers))
-    long_words = sum([len(token) > 9 for token in tokens])
+    long_words = len([1 for token in tokens if len(token) > 9])
     values = [_value(token) for token in numbers[:NUMBERS_PARSED]]
     return (
         log1p(len(text)),
@@ -169,6 +183,15 @@ def _stem(
         log1p(count(":")),
         log1p(count("-")),
         0.0 if text.isascii() else log1p(len(text.encode("utf-8", "replace")) - len(text)),
+        log1p(len(set(names))),
+        ing * per_word,
+        past * per_word,
+        log1p(max([sentence.count(" ") for sentence in sentences])),
+        float(_DIGIT.search(sentences[-1]) is not None),
+        float(" if " in sentences[-1]),
+        len([1 for sentence in sentences if _DIGIT.search(sentence)]) / len(sentences),
+        log1p(len(_FRACTION.findall(stem))),
+        log1p(lowered.count(" than ") + lowered.count(" times as ") + lowered.count("twice as ")),
         letters * per_word,
         len(set(tokens)) / (len(tokens) + 1),
         log1p(long_words),
@@ -176,7 +199,7 @@ def _stem(
         log1p(capitalised),
         capitalised * per_word,
         log1p(len(_UPPER.findall(stem))),
-        log1p(len(sentences[-1].split())),
+        log1p(sentences[-1].count(" ") + 1),
         log1p(words / len(sentences)),
         float(stem[:1].isupper()),
         small_words * per_word,

@@ -39,23 +39,26 @@ class Corpus:
         return Corpus([row for row, _ in pairs], [text for _, text in pairs])
 
 
-def models_of(corpus: Corpus, extra: Sequence[TextFeatures], *, trees: int) -> list[ShapeModel]:
-    """corpus: rows with scores. extra: prompts without."""
+def models_of(corpus: Corpus, extra: Corpus, *, trees: int) -> list[ShapeModel]:
+    """corpus: rows with scores. extra: rows without."""
     kept = _sample(corpus)
-    texts = [*kept.features, *extra]
+    texts = [*kept.features, *extra.features]
     at_least = TERM_TEXTS if len(texts) >= FEW_TEXTS else 2
     vocabulary = teaching.vocabulary_of(texts, at_least=at_least, most=MOST_TERMS)
     numbers, shapes = teaching.number_matrix(texts), teaching.shape_codes(texts)
     count = len(kept.rows)
+    terms = teaching.term_matrix(texts, vocabulary)
+    parts = teaching.part_matrix([row.prompt for row in (*kept.rows, *extra.rows)])
     teacher = teaching.fit(
         vocabulary,
-        teaching.term_matrix(kept.features, vocabulary),
+        terms[:count],
+        parts[:count],
         numbers[:count],
         shapes[:count],
         [row.benchmark for row in kept.rows],
         np.array([row.gain for row in kept.rows]),
     )
-    return distil(teacher, numbers, shapes, trees=trees)
+    return distil(teacher, terms, parts, numbers, shapes, trees=trees)
 
 
 def gains_of(models: Sequence[ShapeModel], texts: Sequence[TextFeatures]) -> Array:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse  # type: ignore[import-not-found,import-untyped,unused-ignore]  # group train
 from sklearn.ensemble import (  # type: ignore[import-not-found,import-untyped,unused-ignore]  # group train
     GradientBoostingRegressor,
 )
+from sklearn.linear_model import Ridge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from edge_router.learned import WEIGHT_STEPS, Node, ShapeModel
 from edge_router.text_features import SHAPES
@@ -17,24 +19,39 @@ DEPTH = 4
 LEARNING_RATE = 0.2
 COLUMNS_TRIED = 0.35  # of the numbers, at each split
 SMALLEST_LEAF = 20
+PARTS_RIDGE = 1.0
 EXAMPLES = 6000  # for the trees of one shape; real prompts first, then mixtures of two
 MOST_REAL = 5000
 SWAPPED = 0.25  # of the numbers of a mixture come from the other prompt
 SEED = 0
 
 
-def distil(teacher: Teacher, numbers: Array, shapes: npt.NDArray[np.int64], *, trees: int = TREES) -> list[ShapeModel]:
-    """One model a shape. numbers, shapes: of any prompts, with scores or without."""
-    return [
-        ShapeModel(
-            level=float(teacher.levels[shape]),
-            term_scale=scale,
-            term_steps=dict(zip(teacher.vocabulary, steps, strict=True)),
-            trees=_trees(teacher, shape, _examples(numbers, shapes, shape), trees),
+def distil(
+    teacher: Teacher,
+    terms: sparse.csr_matrix,
+    parts: sparse.csr_matrix,
+    numbers: Array,
+    shapes: npt.NDArray[np.int64],
+    *,
+    trees: int = TREES,
+) -> list[ShapeModel]:
+    """One model a shape. terms, parts, numbers, shapes: of any prompts, with scores or without."""
+    models = []
+    for shape in range(len(SHAPES)):
+        # Parts of words take too long to look up at run time: what they say is put into the words.
+        in_words = Ridge(alpha=PARTS_RIDGE, solver="sparse_cg", tol=1e-6).fit(
+            terms, parts @ teacher.part_weights[shape]
         )
-        for shape in range(len(SHAPES))
-        for scale, steps in [_quantised(teacher.term_weights[shape])]
-    ]
+        scale, steps = _quantised(teacher.term_weights[shape] + in_words.coef_)
+        models.append(
+            ShapeModel(
+                level=float(teacher.levels[shape] + in_words.intercept_),
+                term_scale=scale,
+                term_steps=dict(zip(teacher.vocabulary, steps, strict=True)),
+                trees=_trees(teacher, shape, _examples(numbers, shapes, shape), trees),
+            )
+        )
+    return models
 
 
 def _quantised(weights: Array) -> tuple[float, list[int]]:

@@ -1,4 +1,4 @@
-"""What the small run-time model is taught by: kernel ridge regression on words and numbers, one task per shape.
+"""What the small run-time model is taught by: kernel ridge regression on words, parts of words and numbers.
 
 The target is strong_score - weak_score without the level of its benchmark, which depends on the pair of models compared
 and says nothing of the prompt. Prompts of one shape share most of what is learned, all prompts share the rest.
@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse  # type: ignore[import-not-found,import-untyped,unused-ignore]  # group train
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from sklearn.feature_extraction.text import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    TfidfVectorizer,
+)
 
 from edge_router.text_features import SHAPES, TextFeatures
 
@@ -24,6 +27,9 @@ SHARED = 0.3  # weight of what all shapes have in common
 RIDGE = 40.0
 RBF_WIDTH = 0.5
 LINEAR = 0.3  # of the numbers, beside the RBF
+PARTS = (2, 4)  # characters of a part of a word
+PART_TEXTS = 3
+MOST_PARTS = 60_000
 CLIP = 4.0  # standard deviations
 LEVEL_RIDGE = 5.0  # rows' worth of doubt that a shape differs from the others
 MAX_ROWS = 12_000  # the kernel is rows x rows
@@ -50,10 +56,14 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """term_weights: one row a shape, to be summed over a text's kept terms and divided by the root of their number."""
+    """term_weights: one row a shape, to be summed over a text's kept terms and divided by the root of their number.
+
+    part_weights: likewise, for rows of `part_matrix`.
+    """
 
     vocabulary: dict[str, int]
     term_weights: Array
+    part_weights: Array
     levels: Array
     whole: Scaling
     scalings: tuple[Scaling | None, ...]
@@ -72,15 +82,6 @@ class Teacher:
         left, right = scaling.apply(numbers), scaling.apply(self.numbers[mine])
         within: Array = (_rbf(left, right) + LINEAR * (left @ right.T)) @ weight[mine]
         return total + (1 - SHARED) * within
-
-    def predict(self, terms: sparse.csr_matrix, numbers: Array, shapes: npt.NDArray[np.int64]) -> Array:
-        out = np.zeros(len(numbers))
-        for shape in range(len(SHAPES)):
-            rows = np.flatnonzero(shapes == shape)
-            if rows.size:
-                words = terms[rows] @ self.term_weights[shape]
-                out[rows] = self.levels[shape] + words + self.numbers_part(shape, numbers[rows])
-        return out
 
 
 def vocabulary_of(texts: Sequence[TextFeatures], *, at_least: int, most: int) -> dict[str, int]:
@@ -102,6 +103,20 @@ def term_matrix(texts: Sequence[TextFeatures], vocabulary: dict[str, int]) -> sp
     return sparse.csr_matrix((values, indices, starts), shape=(len(texts), len(vocabulary)))
 
 
+def part_matrix(prompts: Sequence[str]) -> sparse.csr_matrix:
+    """Runs of characters within words: related words get related rows. A row of norm 1 for each prompt."""
+    parts = TfidfVectorizer(
+        analyzer="char_wb",
+        ngram_range=PARTS,
+        min_df=PART_TEXTS if len(prompts) > PART_TEXTS else 1,
+        max_features=MOST_PARTS,
+        sublinear_tf=True,
+        use_idf=False,
+    )
+    # The letter keeps a file of prompts without any from being an error.
+    return parts.fit_transform([f"{prompt} a" for prompt in prompts])
+
+
 def number_matrix(texts: Sequence[TextFeatures]) -> Array:
     return np.array([text.numbers for text in texts], dtype=np.float64)
 
@@ -113,6 +128,7 @@ def shape_codes(texts: Sequence[TextFeatures]) -> npt.NDArray[np.int64]:
 def fit(
     vocabulary: dict[str, int],
     terms: sparse.csr_matrix,
+    parts: sparse.csr_matrix,
     numbers: Array,
     shapes: npt.NDArray[np.int64],
     benchmarks: Sequence[str],
@@ -122,7 +138,7 @@ def fit(
     fitted, level = levels(benchmarks, shapes, gains)
     whole = Scaling.of(numbers)
     same = shapes[:, None] == shapes[None, :]
-    words = (terms @ terms.T).toarray()
+    words = (terms @ terms.T).toarray() + (parts @ parts.T).toarray()
     kernel = np.where(same, words, SHARED * words)
     scaled = whole.apply(numbers)
     kernel += SHARED * _rbf(scaled, scaled)
@@ -138,12 +154,27 @@ def fit(
         scalings.append(scaling)
     kernel[np.diag_indices_from(kernel)] += RIDGE
     alpha: Array = cho_solve(cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False), gains - fitted)
-    shared = terms.T @ alpha
-    weights = [
-        SHARED * shared + (1 - SHARED) * (terms[shapes == shape].T @ alpha[shapes == shape])
-        for shape in range(len(SHAPES))
-    ]
-    return Teacher(vocabulary, np.array(weights), level, whole, tuple(scalings), numbers, shapes, alpha)
+    return Teacher(
+        vocabulary,
+        _weights(terms, shapes, alpha),
+        _weights(parts, shapes, alpha),
+        level,
+        whole,
+        tuple(scalings),
+        numbers,
+        shapes,
+        alpha,
+    )
+
+
+def _weights(matrix: sparse.csr_matrix, shapes: npt.NDArray[np.int64], alpha: Array) -> Array:
+    shared = matrix.T @ alpha
+    return np.array(
+        [
+            SHARED * shared + (1 - SHARED) * (matrix[shapes == shape].T @ alpha[shapes == shape])
+            for shape in range(len(SHAPES))
+        ]
+    )
 
 
 def levels(benchmarks: Sequence[str], shapes: npt.NDArray[np.int64], gains: Array) -> tuple[Array, Array]:

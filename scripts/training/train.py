@@ -5,8 +5,8 @@
     scripts/train_router my_logs.jsonl --quick                                 few folds, rough figures
 
 Each line: {"prompt": "…", "weak_score": 0, "strong_score": 1, "benchmark": "…", "subject": "…"}. The scores say how
-good the weak and the strong model's answers were, usually 0 to 1; a thousand rows are a good start. Rows without scores only
-show what prompts look like. benchmark names rows that one pair of models answered, or one source; it may be missing.
+good the weak and the strong model's answers were, usually 0 to 1; a thousand rows are a good start. Rows without scores
+only show what prompts look like. benchmark names rows that one pair of models answered; it may be missing.
 The same rows give the same weights, byte for byte. Exit codes: 0 done, 2 nothing could be done.
 """
 
@@ -81,7 +81,7 @@ def _only_seen(rows: Sequence[Row]) -> list[Row]:
 
 def _trained(scored: list[Row], only_seen: list[Row], errors: Console, *, quick: bool) -> Figures:
     folds, trees = (QUICK_FOLDS, QUICK_TREES) if quick else (FOLDS, TREES)
-    corpus, extra = Corpus.of(scored), Corpus.of(only_seen).features
+    corpus, extra = Corpus.of(scored), Corpus.of(only_seen)
     names = [] if quick else left_out_names(corpus)
     with progress(errors) as bar:
         task = bar.add_task("training", total=2 + folds + (0 if quick else folds + len(names)))
@@ -99,7 +99,7 @@ def _trained(scored: list[Row], only_seen: list[Row], errors: Console, *, quick:
         for name in names:
             left_out[name] = without(corpus, extra, name, trees=trees)
             done()
-    return Figures(corpus, len(extra), weights, folds, unseen, test, subjects, left_out)
+    return Figures(corpus, len(extra.rows), weights, folds, unseen, test, subjects, left_out)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_router.text_features import TextFeatures
 from scripts.training.fitting import Array, Corpus, gains_of, models_of
 from scripts.training.rows import fold_of
 from scripts.training.teacher import levels, shape_codes
@@ -23,21 +22,20 @@ class Estimate:
     gains: Array
 
 
-def test_split(corpus: Corpus, extra: Sequence[TextFeatures], *, trees: int) -> Estimate:
+def test_split(corpus: Corpus, extra: Corpus, *, trees: int) -> Estimate:
     """A fifth of the prompts, by the hash of their words; nothing was chosen on it."""
     return _estimate(corpus, extra, [fold_of(row, TEST_ONE_IN) != 0 for row in corpus.rows], trees)
 
 
 def by_fold(
-    corpus: Corpus, extra: Sequence[TextFeatures], *, folds: int, by_subject: bool, trees: int, done: Callable[[], None]
+    corpus: Corpus, extra: Corpus, *, folds: int, by_subject: bool, trees: int, done: Callable[[], None]
 ) -> Estimate:
     """Cross-validation: each row scored by the one model of `folds` that was not trained on its fold.
 
     The levels of the four shapes come from all rows. A fold's own would be low where the fold left out is high, and
     the pooled order of all folds would look worse than any of the models is.
     """
-    shapes = shape_codes(corpus.features)
-    _, level = levels([row.benchmark for row in corpus.rows], shapes, np.array([row.gain for row in corpus.rows]))
+    _, level = levels([row.benchmark for row in corpus.rows], shape_codes(corpus.features), _gains(corpus))
     codes = [fold_of(row, folds, salt="fold", by_subject=by_subject) for row in corpus.rows]
     gains = np.zeros(len(codes))
     for fold in range(folds):
@@ -55,7 +53,7 @@ def left_out_names(corpus: Corpus) -> list[str]:
     return large if len(counts) > 1 else []
 
 
-def without(corpus: Corpus, extra: Sequence[TextFeatures], name: str, *, trees: int) -> Estimate:
+def without(corpus: Corpus, extra: Corpus, name: str, *, trees: int) -> Estimate:
     """A benchmark scored by a model trained on the others, also without their rows whose subject has its name."""
     learned_from = [name not in (row.benchmark, row.subject) for row in corpus.rows]
     estimate = _estimate(corpus, extra, learned_from, trees)
@@ -65,7 +63,7 @@ def without(corpus: Corpus, extra: Sequence[TextFeatures], name: str, *, trees: 
 
 def _estimate(
     corpus: Corpus,
-    extra: Sequence[TextFeatures],
+    extra: Corpus,
     learned_from: Sequence[bool],
     trees: int,
     level: Array | None = None,
@@ -75,5 +73,11 @@ def _estimate(
         return Estimate(positions, np.zeros(len(positions)))
     models = models_of(corpus.select(learned_from), extra, trees=trees)
     if level is not None:
-        models = [replace(model, level=float(own)) for model, own in zip(models, level, strict=True)]
+        kept = corpus.select(learned_from)
+        _, own = levels([row.benchmark for row in kept.rows], shape_codes(kept.features), _gains(kept))
+        models = [replace(model, level=model.level + float(d)) for model, d in zip(models, level - own, strict=True)]
     return Estimate(positions, gains_of(models, [corpus.features[position] for position in positions]))
+
+
+def _gains(corpus: Corpus) -> Array:
+    return np.array([row.gain for row in corpus.rows])

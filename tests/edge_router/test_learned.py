@@ -1,0 +1,257 @@
+"""The learned scorer: any text gets a score, the same everywhere; weights that are not ours are refused."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from statistics import median
+from types import ModuleType, SimpleNamespace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_router import learned, router_weights
+from edge_router.complexity import ComplexityScorer
+from edge_router.learned import LearnedRouter, ShapeModel, Weights, WeightsRejected, pack, shipped, unpack, weights_of
+from edge_router.text_features import NAMES, SHAPES
+
+ROUTER = shipped()
+MEDIAN_US, SLOWEST_US = 150, 1000  # on an idle machine; the test allows SLACK, being run beside others
+SLACK = 4
+
+any_text = st.text(alphabet=st.characters(codec=None, exclude_categories=[]), max_size=2000)
+
+
+@given(any_text)
+def test_any_text_has_a_score(text: str) -> None:
+    """Any script, control characters, unpaired surrogates: in [0, 1], and no exception."""
+    assert 0.0 <= ROUTER.score(text) <= 1.0
+
+
+HARD_TO_READ = {
+    "empty": "",
+    "one emoji": "😀",
+    "control characters": "\x00\x01\x1b[31m\x7f",
+    "punctuation": "?!…" * 100,
+    "200 KB of words": "lorem ipsum dolor sit amet 12 " * 7000,
+    "200 KB of punctuation": "?!" * 100_000,
+    "200 KB without a space": "a1" * 100_000,
+    "200 KB of emoji": "😀" * 50_000,
+    "200 KB of Japanese": "漢字かな。" * 13_000,
+    "200 KB of options": "\nA) yes" * 28_000,
+    "200 KB of code": "def add(a, b):\n    return a + b\n" * 6000,
+    "numbers that are none": "1.2.3,,4 9" + "9" * 400,
+}
+
+
+@pytest.mark.parametrize("text", HARD_TO_READ.values(), ids=HARD_TO_READ.keys())
+def test_hard_text_has_a_score_soon(text: str) -> None:
+    """Of a long text the beginning and the end are read, so length does not cost time."""
+    taken_us = best_us(lambda: ROUTER.score(text))
+
+    assert 0.0 <= ROUTER.score(text) <= 1.0
+    assert taken_us < SLACK * SLOWEST_US
+
+
+def test_a_usual_prompt_takes_microseconds() -> None:
+    """60 words, features included."""
+    prompt = (
+        "I am planning a trip through the north of Norway with two friends in early March and we would like to see the"
+        " northern lights, go skiing for about three days and spend less than 2,500 euros each. Which towns should we"
+        " stay in, how do we get from one to the next without a car, and what should we book now rather than later?"
+    )
+
+    assert best_us(lambda: ROUTER.score(prompt)) < SLACK * MEDIAN_US
+
+
+def best_us(call: Callable[[], object]) -> float:
+    """The best of some tries: what else runs on the machine only ever adds."""
+    tries = []
+    for _ in range(15):
+        start_s = time.perf_counter()
+        call()
+        tries.append(1e6 * (time.perf_counter() - start_s))
+    return min(tries)
+
+
+def test_it_is_a_scorer() -> None:
+    """The router takes it where it takes the keyword rules."""
+    scorer: ComplexityScorer = ROUTER
+
+    assert scorer.name == "learned"
+
+
+def test_hard_questions_score_above_easy_ones() -> None:
+    """Rough, as the figures of docs/router.md say; but these should never come out the other way."""
+    easy = ["what is the capital of france", "who wrote hamlet", "what colour is the sky"]
+    hard = [
+        "Write a python function to find the longest palindromic substring of a given string.",
+        "Find the value of $x$ such that $\\sqrt{x+7} = 9$ and prove that it is the only one.",
+        "Write a function that merges overlapping intervals of a list and returns them sorted.",
+    ]
+
+    assert max(map(ROUTER.score, easy)) < min(map(ROUTER.score, hard))
+
+
+def test_scores_are_the_same_in_another_process() -> None:
+    """Nothing hangs on Python's string hashes, which differ from process to process."""
+    texts = ["How many legs have 7 spiders and 2 ants?", "Explique-moi la photosynthèse.", "x = [1, 2]\nprint(x)"]
+    program = (
+        "import json, sys; from edge_router.learned import shipped; score = shipped().score;"
+        " print(json.dumps([score(text) for text in json.load(sys.stdin)]))"
+    )
+
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            input=json.dumps(texts),
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+
+    assert outputs[0] == outputs[1]
+    assert json.loads(outputs[0]) == [ROUTER.score(text) for text in texts]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_edge_share_has_a_higher_threshold(one: float, other: float) -> None:
+    """Prompts below the threshold stay at the edge; 0 keeps none, 1 keeps all."""
+    low, high = sorted([one, other])
+
+    assert 0.0 <= ROUTER.threshold_for_edge_share(low) <= ROUTER.threshold_for_edge_share(high) <= 1.0
+
+
+def test_edge_share_of_nothing_and_of_all() -> None:
+    """The ends hold for any traffic, not only for what was seen in training."""
+    assert (ROUTER.threshold_for_edge_share(0.0), ROUTER.threshold_for_edge_share(1.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.37, 0.6, 0.9])
+def test_edge_share_and_threshold_are_inverse(share: float) -> None:
+    """To the percent: the table has a hundred steps."""
+    assert ROUTER.edge_share_at(ROUTER.threshold_for_edge_share(share)) == pytest.approx(share, abs=0.011)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_edge_share_out_of_range(share: float) -> None:
+    """A share is a share; the message names it."""
+    with pytest.raises(ValueError, match="edge_share must be in"):
+        ROUTER.threshold_for_edge_share(share)
+
+
+def tiny_weights() -> Weights:
+    """Says that "prove" needs the strong model, and so does a long text."""
+    tree = (NAMES.index("words"), 3.5, -0.25, (0, 5.0, 0.0, 0.5))
+    model = ShapeModel(level=0.125, term_scale=0.5, term_steps={"prove": 2, "naïve": -1}, trees=(tree, 0.25))
+    return Weights((model,) * len(SHAPES), slope=2.0, intercept=-1.0, quantiles=(0.1, 0.5, 0.9))
+
+
+def test_weights_survive_packing() -> None:
+    """What is read is what was written."""
+    assert unpack(pack(tiny_weights())) == tiny_weights()
+
+
+def test_score_is_level_words_and_trees() -> None:
+    """0.125 + 0.5 * 2 / sqrt(1) - 0.25 + 0.25 = 1.125, times the slope, plus the intercept, through the logistic."""
+    assert LearnedRouter(tiny_weights()).score("Prove it!") == pytest.approx(learned.logistic(1.25))
+    assert LearnedRouter(tiny_weights()).score("") == pytest.approx(learned.logistic(-0.75))
+
+
+def as_module(raw: bytes, *, file_format: object = learned.FORMAT, checksum: str | None = None) -> ModuleType:
+    packed = zlib.compress(raw)
+    module = SimpleNamespace(
+        FORMAT=file_format,
+        SHA256=checksum or hashlib.sha256(packed).hexdigest(),
+        DATA=base64.b64encode(packed).decode(),
+    )
+    return cast(ModuleType, module)
+
+
+def head_changed(**changes: object) -> bytes:
+    line, _, rest = pack(tiny_weights()).partition(b"\n")
+    return json.dumps(json.loads(line) | changes).encode() + b"\n" + rest
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        pytest.param(as_module(pack(tiny_weights()), file_format=99), "format 99, not", id="another version"),
+        pytest.param(as_module(pack(tiny_weights()), checksum="0" * 64), "checksum", id="changed after it was made"),
+        pytest.param(cast(ModuleType, SimpleNamespace()), "lack FORMAT", id="another module"),
+        pytest.param(as_module(pack(tiny_weights())[:-3]), "broken", id="cut off"),
+        pytest.param(as_module(b"{}\n"), "broken", id="empty"),
+        pytest.param(as_module(b"\xff\xfe"), "broken", id="not text"),
+        pytest.param(as_module(b"[]"), "broken", id="another form"),
+        pytest.param(as_module(head_changed(names=["other"])), "broken", id="other features"),
+        pytest.param(as_module(head_changed(terms=-1)), "broken", id="a number of terms that cannot be"),
+        pytest.param(as_module(head_changed(terms="2")), "broken", id="a number that is a string"),
+        pytest.param(as_module(head_changed(slope=0)), "broken", id="a slope that would tie all scores"),
+        pytest.param(as_module(head_changed(levels=None)), "broken", id="no levels"),
+        pytest.param(as_module(head_changed(levels=["x"] * 4)), "broken", id="levels that are no numbers"),
+        pytest.param(as_module(head_changed(quantiles=[])), "broken", id="no quantiles"),
+        pytest.param(as_module(head_changed(trees=[99] * 4)), "broken", id="fewer trees than said"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(module: ModuleType, message: str) -> None:
+    """One line that names the remedy; the caller goes on with the keyword rules."""
+    with pytest.raises(WeightsRejected, match=message) as caught:
+        weights_of(module)
+
+    assert "\n" not in str(caught.value)
+    assert "scripts/train_router" in str(caught.value)
+
+
+@given(st.data())
+def test_no_damage_goes_unseen(data: st.DataObject) -> None:
+    """A flipped byte anywhere in the packed weights is a broken checksum, not another score."""
+    packed = bytearray(zlib.compress(pack(tiny_weights())))
+    at = data.draw(st.integers(0, len(packed) - 1))
+    checksum = hashlib.sha256(packed).hexdigest()
+    packed[at] ^= data.draw(st.integers(1, 255))
+    module = SimpleNamespace(FORMAT=learned.FORMAT, SHA256=checksum, DATA=base64.b64encode(packed).decode())
+
+    with pytest.raises(WeightsRejected, match="checksum"):
+        weights_of(cast(ModuleType, module))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_weights_or_refused(raw: bytes) -> None:
+    """Even with a right checksum: refused as broken, never another exception."""
+    with pytest.raises(WeightsRejected):
+        weights_of(as_module(raw))
+
+
+def test_shipped_weights_that_cannot_be_imported_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle without the file starts all the same."""
+    monkeypatch.setitem(sys.modules, "edge_router.router_weights", None)
+
+    with pytest.raises(WeightsRejected, match="cannot be imported"):
+        shipped()
+
+
+def test_shipped_weights_fit_the_bundle() -> None:
+    """At most 256 KiB as uploaded."""
+    assert router_weights.__file__ is not None
+    with open(router_weights.__file__, "rb") as file:
+        assert len(file.read()) <= 256 * 1024
+
+
+def test_loading_is_quick() -> None:
+    """It happens at the start of every isolate."""
+    times_s = []
+    for _ in range(5):
+        start_s = time.perf_counter()
+        shipped()
+        times_s.append(time.perf_counter() - start_s)
+
+    assert median(times_s) < 0.25
