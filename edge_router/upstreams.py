@@ -101,6 +101,7 @@ class Upstreams:
             return response
 
         started_ms = self._clock.elapsed_ms()
+        flight_key = flight_key and f"{at.label}:{flight_key}"  # another model or region is another call
         response = await self._post(call, at.region, completions.dump(_cloud_body(call, at.model)), flight_key)
         own_ms = _server_timing_ms(response.header("server-timing"))
         if own_ms is not None and not call.report.collapsed:
