@@ -97,7 +97,8 @@ class Upstreams:
         if at.region is None:
             response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
             if response.status != 200:
-                raise workers_ai.parse_error(response.status, await response.text())
+                text = await response.text()
+                raise workers_ai.parse_error(response.status, text, retry_after_s=_retry_after_s(response))
             return response
 
         started_ms = self._clock.elapsed_ms()
@@ -149,9 +150,7 @@ async def _raise_cloud_error(response: UpstreamResponse, at: Attempt) -> None:
     error = _error_object(await response.text())
     status, code = response.status, error.get("code")
     if status == 429:
-        retry_after = response.header("retry-after") or ""
-        retry_after_s = float(retry_after) if retry_after.isdecimal() and len(retry_after) <= 6 else None
-        raise UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=retry_after_s)
+        raise UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=_retry_after_s(response))
     if 400 <= status < 500 and error.get("message"):
         param = error.get("param")
         raise RequestRejected(
@@ -163,6 +162,11 @@ async def _raise_cloud_error(response: UpstreamResponse, at: Attempt) -> None:
     if status == 504:
         raise UpstreamTimeout(f"No answer from {at.label} in time.")
     raise UpstreamError(f"{at.label} failed (status {status}).", code=str(code) if code else None)
+
+
+def _retry_after_s(response: UpstreamResponse) -> float | None:
+    header = response.header("retry-after") or ""
+    return float(header) if header.isdecimal() and len(header) <= 6 else None
 
 
 def _error_object(text: str) -> dict[str, Any]:

@@ -83,14 +83,15 @@ def finish_reason(output_tokens: object, limit_tokens: int, *, calls_tools: bool
     return "length" if isinstance(output_tokens, int) and output_tokens >= limit_tokens else "stop"
 
 
-def parse_error(status: int, text: str) -> UpstreamError:
-    """An error answer as ours. The internal code is searched for, because its place in the text varies."""
+def parse_error(status: int, text: str, *, retry_after_s: float | None = None) -> UpstreamError:
+    """An error answer as ours, to be repeated after a second where it does not say when. The internal code is searched for, because its place in the text varies."""
     found = _INTERNAL_CODE.search(text)
     code = found.group(1) if found else None
     if code in _TIMEOUT_CODES or status == 408:
         return UpstreamTimeout("The edge model took too long.")
     if code in _BUSY_CODES or status == 429:
-        return UpstreamBusy("The edge model is out of capacity.", retry_after_s=1)
+        retry_after_s = 1 if retry_after_s is None else retry_after_s
+        return UpstreamBusy("The edge model is out of capacity.", retry_after_s=retry_after_s)
     detail = f" (Workers AI code {code})" if code else f" (status {status})"
     return UpstreamError(f"The edge model failed{detail}.")
 
