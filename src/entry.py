@@ -36,7 +36,7 @@ def compose(env: Any) -> Gateway:
         store=cache,
         edge=edge,
         cloud=cloud,
-        flights=DurableFlights(env.FLIGHTS),
+        flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s),
         clock=clock,
         log=log,
         new_id=new_id,

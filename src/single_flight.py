@@ -16,7 +16,7 @@ from workers import DurableObject
 from adapters.cloud import FetchCloudRegions
 from adapters.javascript import to_object
 from adapters.runtime import CLOCK
-from edge_router.errors import CloudUnavailable, StoreError
+from edge_router.errors import CloudUnavailable, StoreError, UpstreamError
 from edge_router.ports import UpstreamResponse
 from edge_router.settings import Region
 from edge_router.timers import Deadline
@@ -29,9 +29,10 @@ _KEPT_HEADERS = ("content-type", "server-timing", "retry-after")
 class SingleFlight(DurableObject):
     """One call in flight. Scope: one key and continent, worldwide; it stores nothing.
 
-    `fetch` takes JSON `{region, path, body, headers}`. It answers at once, so that a caller can tell a slow model
-    from a broken object, and sends the body when the call has landed: `{status, headers, text, shared}`. status
-    is 0 when the region could not be reached. shared: whether an earlier caller's call was joined.
+    `fetch` takes JSON `{region, path, body, headers, timeout_s}`. It answers at once, so that a caller can tell a
+    slow model from a broken object, and sends the body when the call has landed: `{status, headers, text, shared}`.
+    status is 0 when the region could not be reached, 502 when its answer broke off, 504 when it took longer than
+    timeout_s. shared: whether an earlier caller's call was joined.
     """
 
     def __init__(self, ctx: Any, env: Any) -> None:
@@ -67,11 +68,18 @@ async def _answer(call: asyncio.Task[dict[str, Any]], shared: bool, writer: Any)
 async def _post(call: Mapping[str, Any]) -> dict[str, Any]:
     region = Region(**call["region"])
     try:
-        response = await FetchCloudRegions().post(region, call["path"], call["body"], call["headers"])
+        # Callers have deadlines of their own; without this one, a call that hangs would stay to be joined.
+        async with Deadline(CLOCK, call["timeout_s"]):
+            response = await FetchCloudRegions().post(region, call["path"], call["body"], call["headers"])
+            text = await response.text()
     except CloudUnavailable:
         return {"status": 0, "headers": {}, "text": ""}
+    except UpstreamError:
+        return {"status": 502, "headers": {}, "text": ""}
+    except TimeoutError:
+        return {"status": 504, "headers": {}, "text": ""}
     headers = {name: value for name in _KEPT_HEADERS if (value := response.header(name)) is not None}
-    return {"status": response.status, "headers": headers, "text": await response.text()}
+    return {"status": response.status, "headers": headers, "text": text}
 
 
 class SharedResponse:
@@ -99,17 +107,18 @@ class SharedResponse:
 
 
 class DurableFlights:
-    """`Flights` on a namespace of SingleFlight objects."""
+    """`Flights` on a namespace of SingleFlight objects. timeout_s: how long one call may take."""
 
-    def __init__(self, namespace: Any) -> None:
+    def __init__(self, namespace: Any, *, timeout_s: float) -> None:
         self._namespace = namespace
+        self._timeout_s = timeout_s
 
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[UpstreamResponse, bool]:
         place = {"id": region.id, "url": region.url}
-        call = json.dumps({"region": place, "path": path, "body": body, "headers": dict(headers)})
-        init = to_object({"method": "POST", "body": call})
+        facts = {"region": place, "path": path, "body": body, "headers": dict(headers), "timeout_s": self._timeout_s}
+        init = to_object({"method": "POST", "body": json.dumps(facts)})
         try:
             async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
                 response = await self._namespace.getByName(key).fetch("https://flight/", init)
