@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -21,7 +22,7 @@ from scripts.local.faulty_response import (
     abort,
     respond,
 )
-from scripts.local.openai_shape import OpenAIDialect, Reply, chat_content
+from scripts.local.openai_shape import OpenAIDialect, Reply, chat_content, data_line
 
 # RFC 9110, section 7.6.1, with the older ones that servers still send.
 HOP_BY_HOP = frozenset(
@@ -38,6 +39,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 BODYLESS_STATUSES = (204, 304)
+Head = dict[str, Any]
 PASSING_KINDS = frozenset({"slow"})  # kinds that need no look into the body
 
 
@@ -116,10 +118,10 @@ class RegionGate:
 
         async def make() -> Answer:
             if upstream.content_type == "text/event-stream":
-                reply = Reply("simulated/fault")
+                head: Head = {}
                 return StreamAnswer(
-                    _events(upstream.content),
-                    lambda text: chat_content(reply, text),
+                    _events(upstream.content, head),
+                    lambda text: _said(text, head),
                     status=upstream.status,
                     content_type=content_type,
                     headers=headers,
@@ -149,8 +151,8 @@ async def _send_as_is(request: web.Request, upstream: aiohttp.ClientResponse) ->
     return response
 
 
-async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
-    """The upstream's server-sent events; raises ConnectionCut when it breaks off."""
+async def _events(content: aiohttp.StreamReader, head: Head) -> AsyncIterator[Event]:
+    """The upstream's server-sent events, `head` learned from them; raises ConnectionCut when it breaks off."""
     rest = b""
     while True:
         try:
@@ -161,9 +163,26 @@ async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
             break
         *blocks, rest = (rest + part.replace(b"\r\n", b"\n")).split(b"\n\n")
         for block in blocks:
+            if not head:
+                head.update(_head_of(block))
             yield DONE if block == DONE.block else Event(block, "content" if _has_content(block) else "other")
     if rest:
         yield Event(rest, "raw")
+
+
+def _head_of(block: bytes) -> Head:
+    """What every chunk of a stream repeats; nothing when this is no chunk."""
+    try:
+        chunk = json.loads(block.removeprefix(b"data:"))
+        return {name: chunk[name] for name in ("id", "created", "model")}
+    except (ValueError, LookupError, TypeError):
+        return {}
+
+
+def _said(text: str, head: Head) -> bytes:
+    """A chunk that the fault makes up, as one of the stream that it is in."""
+    chunk = json.loads(chat_content(Reply("simulated/fault"), text).removeprefix(b"data:"))
+    return data_line({**chunk, **head})
 
 
 def _has_content(block: bytes) -> bool:
