@@ -84,7 +84,10 @@ def finish_reason(output_tokens: object, limit_tokens: int, *, calls_tools: bool
 
 
 def parse_error(status: int, text: str, *, retry_after_s: float | None = None) -> UpstreamError:
-    """An error answer as ours, to be repeated after a second where it does not say when. The internal code is searched for, because its place in the text varies."""
+    """An error answer as ours, to be repeated after a second where it does not say when.
+
+    The internal code is searched for, because its place in the text varies.
+    """
     found = _INTERNAL_CODE.search(text)
     code = found.group(1) if found else None
     if code in _TIMEOUT_CODES or status == 408:
