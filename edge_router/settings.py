@@ -75,8 +75,9 @@ class Settings:
 
     cache_ttl_s: how long an exact answer is fresh. memory_cache_bytes: what an isolate may keep of them itself.
     edge_timeout_s, cloud_timeout_s: from the call to the first token. stream_idle_s: the longest silence within a
-    stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection. min_tokens_per_s: a stream that is slower on average, measured
-    from slow_grace_s after its first token on, counts as failed; 0 turns that off.
+    stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
+    min_tokens_per_s: a stream that is slower on average, measured from slow_grace_s after its first token on, counts
+    as failed; 0 turns that off.
     """
 
     auth: Literal["keys", "open"]
