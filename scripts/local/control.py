@@ -87,7 +87,10 @@ class Control:
         return await self.list_faults(request)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        self._conditions.faults.clear()
+        target = request.query.get("target")
+        if target is not None:
+            self._check_target(target, self._conditions.targets)
+        self._conditions.faults.clear(target)
         return await self.list_faults(request)
 
     async def list_latencies(self, request: web.Request) -> web.Response:

@@ -93,8 +93,9 @@ class FaultRegistry:
     def add(self, rule: Rule) -> None:
         self._rules.append(rule)
 
-    def clear(self) -> None:
-        self._rules.clear()
+    def clear(self, target: str | None = None) -> None:
+        """Removes the rules of one target, or all of them."""
+        self._rules = [rule for rule in self._rules if target is not None and rule.target != target]
 
     def as_json(self) -> list[dict[str, object]]:
         return [rule.as_json() for rule in self._rules]
