@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from js import JSON, Object, ReadableStream, Response, TextEncoder
+from js import JSON, Object, ReadableStream, Response, TextEncoder, WritableStream
 from pyodide.ffi import JsException, create_proxy
 
 from adapters.javascript import from_object
@@ -18,6 +19,9 @@ from edge_router.requests import MAX_BODY_BYTES
 from edge_router.sse import KEEP_ALIVE
 
 MAX_UNREAD_BYTES = 256 * 1024  # of a stream whose caller reads slowly; then its model is read no further
+# A body that is refused is read all the same, up to here: a connection with unread bytes is reset, and a caller who is
+# still sending never sees why.
+MAX_UNWANTED_BYTES = 64 * 1024 * 1024
 
 
 class WorkerRequest:
@@ -34,6 +38,9 @@ class WorkerRequest:
     async def body(self) -> str:
         length = self.headers.get("content-length")
         if length is not None and length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            if int(length) <= MAX_UNWANTED_BYTES:
+                with suppress(JsException):  # a caller who has left is not told anyway
+                    await self._request.body.pipeTo(WritableStream.new())
             raise _too_large()
         data = (await self._request.arrayBuffer()).to_bytes() if length is not None else await self._read_bounded()
         if len(data) > MAX_BODY_BYTES:
@@ -53,8 +60,12 @@ class WorkerRequest:
             parts.append(result.value.to_bytes())
             size += len(parts[-1])
             if size > MAX_BODY_BYTES:
+                parts.clear()
+            if size > MAX_UNWANTED_BYTES:
                 await reader.cancel()
-                raise _too_large()
+                break
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
         return b"".join(parts)
 
 
