@@ -138,6 +138,8 @@ class StreamRelay:
         for name in ("id", "model"):
             if isinstance(event.get(name), str) and event[name]:
                 self._head[name] = event[name]
+        if type(event.get("created")) is int:
+            self._head["created"] = event["created"]
         if self._shape == "native" and "choices" not in event:
             self._relay_native(event, sent)
         else:
