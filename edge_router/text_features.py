@@ -17,6 +17,7 @@ STORY_LINES = 6  # a longer one is a puzzle or a document
 STORY_CHARACTERS = 2000
 NUMBERS_PARSED = 24
 OPTIONS_READ = 26
+WORDS_HEAD, WORDS_TAIL = 3072, 1024  # characters that are split into words; the rest is only counted
 TERMS_READ = 600  # words that are looked up, alone and in pairs: bounds the time of a long text
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
@@ -111,7 +112,7 @@ def read(text: str) -> TextFeatures:
     is_choice = len(options) > 1
     stem = text[: options[0][0]] if is_choice else text
     lowered = stem.lower()
-    stem_tokens: list[str] = _TOKEN.findall(lowered)
+    stem_tokens = _tokens(lowered)
     numbers = [token for token in stem_tokens if not token.isalpha()]
     words = len(stem_tokens) - len(numbers)
     groups = [0] * len(_GROUP_NAMES)
@@ -135,8 +136,15 @@ def read(text: str) -> TextFeatures:
         *[log1p(count) for count in groups],
         *(_options([option for _, option in options], lowered) if is_choice else _NO_OPTIONS),
     )
-    tokens = stem_tokens + _TOKEN.findall(text[len(stem) :].lower()) if is_choice else stem_tokens
+    tokens = stem_tokens + _tokens(text[len(stem) :].lower()) if is_choice else stem_tokens
     return TextFeatures(shape, values, tokens)
+
+
+def _tokens(lowered: str) -> list[str]:
+    if len(lowered) > WORDS_HEAD + WORDS_TAIL:
+        lowered = f"{lowered[:WORDS_HEAD]} {lowered[-WORDS_TAIL:]}"
+    tokens: list[str] = _TOKEN.findall(lowered)
+    return tokens
 
 
 def _stem(

@@ -1,5 +1,6 @@
 """The model card: what the router was trained on, how well it does on what it has not seen, and where it fails."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from scripts.training.student import DEPTH
 from scripts.training.validation import TEST_ONE_IN, Estimate
 
 TEXT = Path(__file__).with_name("card.md")  # the words around the figures
+_SHIPPED_ONLY = re.compile(r"<!-- shipped -->\n.*?<!-- end -->\n", re.DOTALL)
+_MARK = re.compile(r"<!-- (?:shipped|end) -->\n")
 WORST = 8
+SMALLEST_GAP = 0.05
 FEWEST_OF_SUBJECT = 40
 BINS = 10
 
@@ -64,8 +68,8 @@ class Figures:
         return found, baselines
 
 
-def write_card(figures: Figures, path: Path, *, data: str, weights_bytes: int) -> None:
-    """Raises OSError."""
+def write_card(figures: Figures, path: Path, *, data: str, weights_bytes: int, is_shipped: bool) -> None:
+    """is_shipped: with what is true of the weights of this repository alone. Raises OSError."""
     folder = path.parent / path.stem
     folder.mkdir(exist_ok=True)
     draw_curves(figures, folder / "curves.png")
@@ -101,6 +105,7 @@ def write_card(figures: Figures, path: Path, *, data: str, weights_bytes: int) -
         "thresholds": _thresholds(figures),
     }
     text = TEXT.read_text()
+    text = _MARK.sub("", text) if is_shipped else _SHIPPED_ONLY.sub("", text)
     for name, value in words.items():
         text = text.replace(f"{{{{{name}}}}}", value)
     path.write_text(text)
@@ -158,12 +163,21 @@ def _left_out(figures: Figures) -> str:
 
 def _worst(figures: Figures) -> str:
     found, _ = figures.judged(figures.unseen, "subject")
-    large = sorted(
-        ((q.apgr, name, q) for name, q in found.items() if q.count >= FEWEST_OF_SUBJECT), key=lambda item: item[:2]
-    )
+    gaps: dict[str, list[float]] = {}
+    for row in figures.corpus.rows:
+        gaps.setdefault(row.subject or "(none)", []).append(row.gain)
+    # Where the strong model is hardly better, or worse, the figure divides by next to nothing.
+    large = [
+        (q.apgr, name, q)
+        for name, q in found.items()
+        if q.count >= FEWEST_OF_SUBJECT and sum(gaps[name]) >= SMALLEST_GAP * q.count
+    ]
     return _markdown(
-        ["subject", "n", "APGR within it", "95 % CI"],
-        [[name, f"{q.count:,}", f"{q.apgr:.3f}", f"{q.low:.3f} – {q.high:.3f}"] for _, name, q in large[:WORST]],
+        ["subject", "n", "gap", "APGR within it", "95 % CI"],
+        [
+            [name, f"{q.count:,}", f"{sum(gaps[name]) / q.count:.2f}", f"{q.apgr:.3f}", f"{q.low:.3f} – {q.high:.3f}"]
+            for _, name, q in sorted(large, key=lambda item: item[:2])[:WORST]
+        ],
     )
 
 

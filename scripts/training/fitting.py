@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse  # type: ignore[import-not-found,import-untyped,unused-ignore]  # group train
 
 from edge_router import text_features
 from edge_router.learned import ShapeModel, Weights
@@ -25,40 +26,59 @@ SLOPE_DOUBT = 1.0  # ridge of the calibration: keeps it finite where a few rows 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Rows with what is read of them, so that ten fits read each prompt once."""
+    """Rows with what is read of them, so that many fits read each prompt once.
+
+    parts: of `teaching.part_matrix`; products: their dot products, pair by pair, or None where nobody needs them.
+    """
 
     rows: list[Row]
     features: list[TextFeatures]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Corpus":
-        return cls(list(rows), [text_features.read(row.prompt) for row in rows])
+    parts: sparse.csr_matrix
+    products: npt.NDArray[np.float32] | None
 
     def select(self, kept: Sequence[bool]) -> "Corpus":
-        pairs = [(row, text) for row, text, keep in zip(self.rows, self.features, kept, strict=True) if keep]
-        return Corpus([row for row, _ in pairs], [text for _, text in pairs])
+        places = np.flatnonzero(kept)
+        return Corpus(
+            [self.rows[place] for place in places],
+            [self.features[place] for place in places],
+            self.parts[places],
+            None if self.products is None else self.products[np.ix_(places, places)],
+        )
+
+
+def read_corpus(scored: Sequence[Row], only_seen: Sequence[Row]) -> tuple[Corpus, Corpus]:
+    """The rows with scores and those without."""
+    parts = teaching.part_matrix([row.prompt for row in (*scored, *only_seen)])
+    texts = [text_features.read(row.prompt) for row in (*scored, *only_seen)]
+    count = len(scored)
+    products = (parts[:count] @ parts[:count].T).toarray().astype(np.float32)
+    return (
+        Corpus(list(scored), texts[:count], parts[:count], products),
+        Corpus(list(only_seen), texts[count:], parts[count:], None),
+    )
 
 
 def models_of(corpus: Corpus, extra: Corpus, *, trees: int) -> list[ShapeModel]:
     """corpus: rows with scores. extra: rows without."""
-    kept = _sample(corpus)
-    texts = [*kept.features, *extra.features]
+    texts = [*corpus.features, *extra.features]
     at_least = TERM_TEXTS if len(texts) >= FEW_TEXTS else 2
     vocabulary = teaching.vocabulary_of(texts, at_least=at_least, most=MOST_TERMS)
     numbers, shapes = teaching.number_matrix(texts), teaching.shape_codes(texts)
-    count = len(kept.rows)
+    count = len(corpus.rows)
     terms = teaching.term_matrix(texts, vocabulary)
-    parts = teaching.part_matrix([row.prompt for row in (*kept.rows, *extra.rows)])
     teacher = teaching.fit(
+        teaching.Examples(
+            terms[:count],
+            corpus.parts,
+            corpus.products,
+            numbers[:count],
+            shapes[:count],
+            [row.benchmark for row in corpus.rows],
+            np.array([row.gain for row in corpus.rows]),
+        ),
         vocabulary,
-        terms[:count],
-        parts[:count],
-        numbers[:count],
-        shapes[:count],
-        [row.benchmark for row in kept.rows],
-        np.array([row.gain for row in kept.rows]),
     )
-    return distil(teacher, terms, parts, numbers, shapes, trees=trees)
+    return distil(teacher, terms, sparse.vstack([corpus.parts, extra.parts]).tocsr(), numbers, shapes, trees=trees)
 
 
 def gains_of(models: Sequence[ShapeModel], texts: Sequence[TextFeatures]) -> Array:
@@ -89,9 +109,9 @@ def logistic_fit(values: Array, happened: Array) -> tuple[float, float]:
     return round(scaled / deviation, 6), round(float(weight[1]) - scaled * float(values.mean()) / deviation, 6)
 
 
-def _sample(corpus: Corpus) -> Corpus:
+def sampled(rows: Sequence[Row]) -> list[Row]:
     """All rows, or of very many a fixed sample: the teacher's cost is their square and more."""
-    if len(corpus.rows) <= teaching.MAX_ROWS:
-        return corpus
-    share = int(1e6 * teaching.MAX_ROWS / len(corpus.rows))
-    return corpus.select([fold_of(row, 1_000_000, salt="sample") < share for row in corpus.rows])
+    if len(rows) <= teaching.MAX_ROWS:
+        return list(rows)
+    share = int(1e6 * teaching.MAX_ROWS / len(rows))
+    return [row for row in rows if fold_of(row, 1_000_000, salt="sample") < share]

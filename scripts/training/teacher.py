@@ -125,20 +125,26 @@ def shape_codes(texts: Sequence[TextFeatures]) -> npt.NDArray[np.int64]:
     return np.array([SHAPES.index(text.shape) for text in texts], dtype=np.int64)
 
 
-def fit(
-    vocabulary: dict[str, int],
-    terms: sparse.csr_matrix,
-    parts: sparse.csr_matrix,
-    numbers: Array,
-    shapes: npt.NDArray[np.int64],
-    benchmarks: Sequence[str],
-    gains: Array,
-) -> Teacher:
-    """gains: strong_score - weak_score of each row."""
-    fitted, level = levels(benchmarks, shapes, gains)
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What is learned from, one row a prompt. products: of the rows of parts. gains: strong_score - weak_score."""
+
+    terms: sparse.csr_matrix
+    parts: sparse.csr_matrix
+    products: npt.NDArray[np.float32] | None
+    numbers: Array
+    shapes: npt.NDArray[np.int64]
+    benchmarks: Sequence[str]
+    gains: Array
+
+
+def fit(examples: Examples, vocabulary: dict[str, int]) -> Teacher:
+    terms, parts, numbers, shapes = examples.terms, examples.parts, examples.numbers, examples.shapes
+    products = (parts @ parts.T).toarray() if examples.products is None else examples.products
+    fitted, level = levels(examples.benchmarks, shapes, examples.gains)
     whole = Scaling.of(numbers)
     same = shapes[:, None] == shapes[None, :]
-    words = (terms @ terms.T).toarray() + (parts @ parts.T).toarray()
+    words = (terms @ terms.T).toarray() + products
     kernel = np.where(same, words, SHARED * words)
     scaled = whole.apply(numbers)
     kernel += SHARED * _rbf(scaled, scaled)
@@ -153,7 +159,9 @@ def fit(
         kernel[np.ix_(rows, rows)] += (1 - SHARED) * (_rbf(scaled, scaled) + LINEAR * (scaled @ scaled.T))
         scalings.append(scaling)
     kernel[np.diag_indices_from(kernel)] += RIDGE
-    alpha: Array = cho_solve(cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False), gains - fitted)
+    alpha: Array = cho_solve(
+        cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False), examples.gains - fitted
+    )
     return Teacher(
         vocabulary,
         _weights(terms, shapes, alpha),

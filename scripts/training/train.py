@@ -19,13 +19,14 @@ from rich.console import Console
 
 from scripts.training.card import Figures, write_card
 from scripts.training.console import CannotRun, console, progress, quality_table, rows_of
-from scripts.training.fitting import Corpus, calibrated, models_of
+from scripts.training.fitting import calibrated, models_of, read_corpus, sampled
 from scripts.training.rows import Row, prompt_key
 from scripts.training.student import TREES
 from scripts.training.validation import FOLDS, by_fold, left_out_names, test_split, without
 from scripts.training.weights_module import TooLarge, source_of
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_CARD = ROOT / "docs" / "router.md"
 FEWEST_ROWS = 20
 QUICK_FOLDS = 3
 QUICK_TREES = 24
@@ -51,7 +52,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("file", type=Path, metavar="DATA.jsonl[.gz]", help="prompts with scores")
     add("--output", type=Path, metavar="WEIGHTS.py", default=ROOT / "edge_router" / "router_weights.py")
-    add("--card", type=Path, metavar="CARD.md", default=ROOT / "docs" / "router.md", help="plots go beside it")
+    add("--card", type=Path, metavar="CARD.md", default=SHIPPED_CARD, help="plots go beside it")
     add("--quick", action="store_true", help="3 folds, smaller trees, no out-of-domain figures")
     return parser.parse_args(argv)
 
@@ -67,7 +68,8 @@ def _run(arguments: argparse.Namespace) -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_bytes(source)
     arguments.card.parent.mkdir(parents=True, exist_ok=True)
-    write_card(figures, arguments.card, data=arguments.file.name, weights_bytes=len(source))
+    is_shipped = arguments.card.resolve() == SHIPPED_CARD
+    write_card(figures, arguments.card, data=arguments.file.name, weights_bytes=len(source), is_shipped=is_shipped)
     for title, found, baselines in figures.tables():
         out.print(quality_table(title, found, baselines))
     out.print(f"{arguments.output}: {len(source):,} bytes; {arguments.card}", soft_wrap=True, highlight=False)
@@ -81,7 +83,7 @@ def _only_seen(rows: Sequence[Row]) -> list[Row]:
 
 def _trained(scored: list[Row], only_seen: list[Row], errors: Console, *, quick: bool) -> Figures:
     folds, trees = (QUICK_FOLDS, QUICK_TREES) if quick else (FOLDS, TREES)
-    corpus, extra = Corpus.of(scored), Corpus.of(only_seen)
+    corpus, extra = read_corpus(sampled(scored), only_seen)
     names = [] if quick else left_out_names(corpus)
     with progress(errors) as bar:
         task = bar.add_task("training", total=2 + folds + (0 if quick else folds + len(names)))
