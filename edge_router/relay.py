@@ -11,6 +11,7 @@ from typing import Any
 from . import completions
 from .catalog import Shape
 from .errors import GatewayError, UpstreamError
+from .mending import mend_chunk, mend_head
 from .sse import DONE, BadStream, Decoder
 from .workers_ai import finish_reason, tool_calls_of
 
@@ -166,7 +167,7 @@ class StreamRelay:
         own_text: str | None = data
         head = {**self._chunk({}, 0), "choices": choices}
         lacking = {name: made for name, made in head.items() if not completions.is_like(event.get(name), made)}
-        if lacking:
+        if mend_head(event, "chat.completion.chunk") or lacking:
             event = {**event, **lacking}
             own_text = None
         if event.get("usage") is not None:  # it comes in a chunk of its own, if it was asked for
@@ -185,6 +186,8 @@ class StreamRelay:
             if is_new and delta.get("role") != "assistant":
                 entry["delta"] = delta = {**delta, "role": "assistant"}
                 data = None
+            if mend_chunk(entry, delta):
+                data = None
             finish = entry.get("finish_reason")
             if choice.take(delta, finish):
                 self.has_content = True
@@ -197,7 +200,7 @@ class StreamRelay:
         else:
             sent.append(text)
 
-    def _choice(self, entry: object) -> tuple["_Choice", Mapping[str, Any], bool]:
+    def _choice(self, entry: object) -> tuple["_Choice", dict[str, Any], bool]:
         """(what this choice has said, its new delta, whether it is new); raises UpstreamError."""
         if not isinstance(entry, dict):
             raise UpstreamError("The model sent a choice that is no object.")

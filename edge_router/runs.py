@@ -11,6 +11,7 @@ from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError
 from .exact_cache import Entry
+from .mending import mend_choice, mend_head
 from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
 from .report import Report, with_report
@@ -136,9 +137,12 @@ class ChatRun:
             body = completions.parse_completion(text)
         head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
         lacking = {name: made for name, made in head.items() if not completions.is_like(body.get(name), made)}
+        mended = mend_head(body, "chat.completion")
+        for position, entry in enumerate(body["choices"]):
+            mended |= mend_choice(entry, position, completion_id)
         usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
         self._note_answer(at, usage, estimated)
-        unchanged = at.region is not None and not lacking and usage == body.get("usage")
+        unchanged = at.region is not None and not lacking and not mended and usage == body.get("usage")
         return text if unchanged else completions.dump({**body, **lacking, "usage": usage})
 
     async def _open(self, at: Attempt, response: UpstreamResponse) -> OpenStream:

@@ -104,24 +104,6 @@ PLAIN = [
 ]
 
 
-# Passed on as they came so far.
-PENDING = pytest.mark.xfail(strict=True, reason="upstream garbage is not mended yet")
-PENDING_PLAIN = {
-    "/v1/chat/completions role is missing", "/v1/chat/completions role is user",
-    "/v1/chat/completions role is a number", "/v1/chat/completions no finish reason",
-    "/v1/chat/completions finish reason is null", "/v1/chat/completions finish reason is unknown",
-    "/v1/chat/completions no index", "/v1/chat/completions logprobs is text",
-    "/v1/chat/completions call without an id", "/v1/chat/completions call without a function",
-    "/v1/chat/completions call without a type", "/v1/chat/completions arguments are an object",
-    "/v1/chat/completions arguments are missing", "/v1/chat/completions another object",
-    "/v1/chat/completions fingerprint is a number", "/v1/chat/completions service tier is a number",
-    "/v1/completions finish reason is unknown",
-}  # fmt: skip
-PENDING_STREAMS = {
-    "role is a number", "role is unknown", "function call is text", "call without an index",
-    "type of a call is a number", "no index", "finish reason is unknown", "logprobs is text", "another object",
-    "fingerprint is a number",
-}  # fmt: skip
 TRANSLATED = ["null", "no choices", "content is null", "no finish reason", "no index", "finish reason is unknown"]
 TRANSLATED += ["call without a function", "no id", "created is text", "model is a number", "usage details are text"]
 
@@ -129,12 +111,7 @@ TRANSLATED += ["call without a function", "no id", "created is text", "model is 
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        pytest.param(
-            path,
-            case.values[0],
-            id=f"{path} {case.id}",
-            marks=[PENDING] if f"{path} {case.id}" in PENDING_PLAIN else [],
-        )
+        pytest.param(path, case.values[0], id=f"{path} {case.id}")
         for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses")
         for case in PLAIN
         if path == "/v1/chat/completions" or case.id in TRANSLATED
@@ -224,13 +201,7 @@ STREAMS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(case.values[0], id=case.id, marks=[PENDING] if case.id in PENDING_STREAMS else [])
-        for case in STREAMS
-    ],
-)
+@pytest.mark.parametrize("answer", STREAMS)
 def test_streamed_garbage_never_reaches_the_caller(keyed: httpx.Client, echo: Echo, answer: bytes) -> None:
     """Strict chunks to the end; or strict chunks, one error and the end; or a 502 before anything was sent."""
     echo.answer = answer
