@@ -144,7 +144,11 @@ class TestDev:
         assert dev.processes() == []
         for port in (dev.port, dev.port + 1):
             with socket.socket() as probe:
+                probe.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+                )  # closed connections linger, listeners do not
                 probe.bind(("127.0.0.1", port))
+                probe.listen()
 
 
 def test_wrong_option_is_explained() -> None:
