@@ -111,10 +111,13 @@ def _refusal(
             return guard
     if a.telling != b.telling and _opposed(a.telling - b.telling, b.telling - a.telling):
         return "direction"
+    if "from" in a.telling and "from" in b.telling and _direction_turned(a, b):
+        return "direction"
     if not in_order:
-        if len(left) + len(right) <= 2 and _direction_turned(a, b):
+        if len(left) + len(right) <= 2 and _goes_to(a) and _goes_to(b):
             return "direction"
-        if "than" in a.telling or "vs" in a.telling:
+        telling = a.telling | b.telling
+        if "than" in telling or "vs" in telling:
             return "comparison"
         if not left and not right and a.question == b.question and not a.conjunctions and not b.conjunctions:
             return "word_order" if _core(a, b) != _core(b, a) else None
@@ -297,13 +300,13 @@ def _active(reading: Reading) -> tuple[Reading, bool]:
 
 
 def _direction_turned(a: Reading, b: Reading) -> bool:
-    """Something is gone to in one text and come from, or started with, in the other."""
-    heads_a = {part[1]: part[0] for part in a.parts}
-    for part in b.parts:
-        before = heads_a.get(part[1])
-        if before is not None and {before, part[0]} == {"from", "to"}:
-            return True
-    return "to" in (part[0] for part in a.parts) and "to" in (part[0] for part in b.parts)
+    """What one text goes to, the other comes from."""
+    before_a = {part[1]: part[0] for part in a.parts}
+    return any({before_a.get(part[1]), part[0]} == {"from", "to"} for part in b.parts)
+
+
+def _goes_to(reading: Reading) -> bool:
+    return any(part[0] == "to" for part in reading.parts)
 
 
 def _both_differ(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
@@ -363,7 +366,7 @@ def _persons_differ(a: Reading, b: Reading) -> bool:
     """my and your are one in a general question; he and she never are, and neither is whoever only one text has."""
     only_a, only_b = a.persons - b.persons, b.persons - a.persons
     if not only_a or not only_b:
-        return bool((only_a | only_b) & {"he", "she"})
+        return bool((only_a | only_b) & {"he", "she", "self"})
     if {*only_a, *only_b} == {"my", "your"}:
         mine, yours = (a, b) if "my" in a.persons else (b, a)
         return "i" not in mine.tokens or "you" not in yours.tokens

@@ -8,7 +8,7 @@ from typing import Final
 
 # Grammar and politeness: present or absent, the question stays the same.
 FILLERS: Final = """
-a an the this these those that there here it its itself i you we one ones us me ourselves myself yourself themselves
+a an the this these those that there here it its itself i you we one ones us me
 please kindly hi hello hey thanks thank dear just so too also very quite really actually basically simply exactly
 precisely maybe perhaps ok okay well oh some any anyone anybody someone somebody something anything such as get got
 getting gets gotten obtain obtaining obtained acquire acquiring receive receiving received be been being am done
@@ -16,8 +16,8 @@ doing have has had having ever would will shall might gonna literally wondering 
 now currently presently nowadays today own thing things stuff various certain given particular specific specifically
 though although however let lets sir guys dude folks supposed kind sort_of type kinds sorts types using used via
 through way ways step steps easily correctly properly rightly usually normally typically generally commonly
-successfully efficiently effectively try trying tried attempt attempting want wants wanted wanting like help helps
-helping go going goes happen happens happening happened occur occurs occurring occurred mean means meaning meant
+successfully efficiently effectively try trying tried attempt attempting want wants wanted wanting like help
+go going goes happen happens happening happened occur occurs occurring occurred mean means meaning meant
 definition called known question exist exists existing which who that's really's involved following another
 considered regarded they their them theirs
 """.split()
@@ -63,6 +63,7 @@ CLAUSES: Final = "if whenever while whether because but unless".split()
 PERSONS: Final = {
     **dict.fromkeys("my our mine ours".split(), "my"),
     **dict.fromkeys("your yours".split(), "your"),
+    **dict.fromkeys("myself ourselves yourself yourselves oneself".split(), "self"),
     **dict.fromkeys("he him his himself".split(), "he"),
     **dict.fromkeys("she her hers herself".split(), "she"),
 }
@@ -778,7 +779,7 @@ shrimp prawn
 # Not one group, but one may stand where the other stands: left over, one on each side, they are taken for the same.
 NEIGHBOURS: Final = """
 tallest highest | leave stop | permanent forever | quick fastest | change update | change switch | change replace
-change adjust | find show | find check | know tell | connect pair | connect link | exit leave | keep last
+change adjust | find show | find check | connect pair | connect link | exit leave | keep last
 keep store | make create | make bake | make cook | make write | make prepare | make draw | make brew | make send
 make become | append put | append attach | compute workout | compute find | send move | send give | bigger larger
 better improve | earn make | speak say | movie show | effect result | begin open | learn find | benefit good
@@ -849,6 +850,10 @@ guilty innocent | happy sad | majority minority
 # Longest match first. On the right, what it is read as (nothing: left out).
 PHRASES: Final = """
 what is the way to > how
+used for > purpose
+tell if > know
+tell whether > know
+tell when > know when
 what is the best way to > how
 what is the best way of > how
 what is the easiest way to > how

@@ -14,8 +14,8 @@ from edge_router.pair_weighing import PairScore, Weights, load_weights
 # No false hit on tests/data/semantic_adversarial.jsonl; the curve is in docs/semantic-cache.md.
 DEFAULT_THRESHOLD: Final = 0.80
 # For tenants who prefer hits: about one hit in eight, and one in five, was labelled another question.
-BALANCED_THRESHOLD: Final = 0.62
-LOOSE_THRESHOLD: Final = 0.50
+BALANCED_THRESHOLD: Final = 0.63
+LOOSE_THRESHOLD: Final = 0.44
 
 # Below it, even a pair that no guard and no doubt touches is not taken for the same question.
 _MIN_SURE: Final = 0.55
