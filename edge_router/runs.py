@@ -53,10 +53,10 @@ class ChatRun:
 
     async def plain(self, route: Route) -> Answer:
         """Raises GatewayError."""
-        text = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
+        text, body = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
         self._stop_clock()
         if not self._report.collapsed:
-            self._store_later(text)
+            self._store_later(text, body)
         return Answer(text)
 
     async def stream(self, route: Route) -> StreamedAnswer:
@@ -97,7 +97,8 @@ class ChatRun:
         else:
             last = relay.closing(input_text)
             if self._store_key:
-                self._store_later(completions.dump(relay.completion(input_text)))
+                body = relay.completion(input_text)
+                self._store_later(completions.dump(body), body)
         last[-1] = with_report(last[-1], self._report.body_json())
         return last
 
@@ -108,7 +109,7 @@ class ChatRun:
         text = completions.dump({**completions.chunk(head, {}, finish_reason="error"), **error.to_body()})
         return [with_report(text, self._report.body_json())]
 
-    async def _attempt_plain(self, at: Attempt) -> str:
+    async def _attempt_plain(self, at: Attempt) -> tuple[str, dict[str, Any]]:
         response = await self._services.upstreams.call(self._call, at, flight_key=self._store_key)
         try:
             return self._settle_plain(at, await response.text())
@@ -126,8 +127,8 @@ class ChatRun:
         self._at = at
         return opened
 
-    def _settle_plain(self, at: Attempt, text: str) -> str:
-        """The completion's text, whole and with usage; raises UpstreamError when it is not a completion."""
+    def _settle_plain(self, at: Attempt, text: str) -> tuple[str, dict[str, Any]]:
+        """The completion as text and parsed, whole and with usage; raises UpstreamError when it is not a completion."""
         completion_id, created_s = self._completion_id(), self._created_s()
         if at.region is None:
             body = workers_ai.parse_answer(
@@ -143,7 +144,8 @@ class ChatRun:
         usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
         self._note_answer(at, usage, estimated)
         unchanged = at.region is not None and not lacking and not mended and usage == body.get("usage")
-        return text if unchanged else completions.dump({**body, **lacking, "usage": usage})
+        whole = {**body, **lacking, "usage": usage}
+        return (text if unchanged else completions.dump(whole)), whole
 
     async def _open(self, at: Attempt, response: UpstreamResponse) -> OpenStream:
         """Reads until the first content, so that everything before it can still become another attempt."""
@@ -169,8 +171,8 @@ class ChatRun:
 
     async def _as_stream(self, at: Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
         """Some models answer with one JSON object although a stream was asked for."""
-        text = self._settle_plain(at, await response.text())
-        for chunk in completions.replay(completions.parse_completion(text), include_usage=True):
+        _, body = self._settle_plain(at, await response.text())
+        for chunk in completions.replay(body, include_usage=True):
             yield encode_event(chunk).encode()
         yield DONE_EVENT.encode()
 
@@ -199,11 +201,11 @@ class ChatRun:
     def _stop_clock(self) -> None:
         self._report.timings_ms["total"] = self._services.clock.elapsed_ms() - self._call.started_ms
 
-    def _store_later(self, text: str) -> None:
+    def _store_later(self, text: str, body: Mapping[str, Any]) -> None:
         """After the response: nothing on the path waits for a write."""
         if self._store_key is None or len(text) > exact_cache.MAX_ENTRY_BYTES:
             return
-        if not exact_cache.may_store(completions.parse_completion(text)):
+        if not exact_cache.may_store(body):
             return
         services = self._services
         entry = Entry(
