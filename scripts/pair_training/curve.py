@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_router.pair_features import features
-from edge_router.pair_guards import Comparison
-from edge_router.pair_reading import Reading
-from edge_router.pair_verifier import verdict_of
-from edge_router.pair_weighing import PairScore
+from edge_router.semantic.features import features
+from edge_router.semantic.guards import Comparison
+from edge_router.semantic.reading import Reading
+from edge_router.semantic.verifier import verdict_of
+from edge_router.semantic.weighing import PairScore
 
 Floats = npt.NDArray[np.float64]
 

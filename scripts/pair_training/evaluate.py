@@ -20,16 +20,16 @@ from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
 
-from edge_router import pair_weights
-from edge_router.pair_reading import read_uncached
-from edge_router.pair_verifier import (
+from edge_router.semantic import weights as shipped
+from edge_router.semantic.reading import read_uncached
+from edge_router.semantic.verifier import (
     BALANCED_THRESHOLD,
     DEFAULT_THRESHOLD,
     LOOSE_THRESHOLD,
     PairVerifier,
     verify,
 )
-from edge_router.pair_weighing import load_weights
+from edge_router.semantic.weighing import load_weights
 from scripts.pair_training.cosines import cosines_of
 from scripts.pair_training.curve import curve_table
 from scripts.pair_training.data import LabelledPair, read_pairs
@@ -68,7 +68,7 @@ def main() -> int:
 
 def seconds_per_pair(pairs: Sequence[LabelledPair]) -> tuple[float, float]:
     """Best of some runs of the mean over the pairs, without and with the readings of both texts at hand."""
-    verifier = PairVerifier(load_weights(pair_weights))
+    verifier = PairVerifier(load_weights(shipped))
     readings = [(read_uncached(pair.text_a), read_uncached(pair.text_b), pair.cosine or 0.9) for pair in pairs]
     texts = [(pair.text_a, pair.text_b, pair.cosine or 0.9) for pair in pairs]
     uncached, cached = [], []

@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-not-f
 from sklearn.model_selection import GroupKFold  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from edge_router.pair_features import FEATURES, Word, features
-from edge_router.pair_guards import Comparison, compare
-from edge_router.pair_reading import Reading, read_uncached
-from edge_router.pair_weighing import Weights, encoded_words
+from edge_router.semantic.features import FEATURES, Word, features
+from edge_router.semantic.guards import Comparison, compare
+from edge_router.semantic.reading import Reading, read_uncached
+from edge_router.semantic.weighing import Weights, encoded_words
 from scripts.pair_training.data import LabelledPair
 
 Floats = npt.NDArray[np.float64]

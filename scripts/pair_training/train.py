@@ -1,4 +1,4 @@
-"""Trains the pair verifier of the semantic cache and writes edge_router/pair_weights.py.
+"""Trains the pair verifier of the semantic cache and writes edge_router/semantic/weights.py.
 
 DATA is JSONL, plain or gzip: {"text_a": ..., "text_b": ..., "label": 0 or 1}, and "cosine" where another embedder than
 MiniLM is in use. Same data, same bytes. Takes some five minutes, embedding included.
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sklearn.model_selection import GroupKFold  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from edge_router.pair_weighing import PairScore, weights_source
+from edge_router.semantic.weighing import PairScore, weights_source
 from scripts.pair_training.cosines import cosines_of
 from scripts.pair_training.curve import curve_table, scored
 from scripts.pair_training.data import connected_components, read_pairs
@@ -26,7 +26,7 @@ from scripts.pair_training.fitting import Floats, Prepared, fit, prepared
 from scripts.pair_training.plot import draw
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "edge_router/pair_weights.py"
+WEIGHTS = ROOT / "edge_router/semantic/weights.py"
 CURVE = ROOT / "docs/semantic-cache/curve.json"
 PLOT = ROOT / "docs/semantic-cache/curve.svg"
 FOLDS = 5

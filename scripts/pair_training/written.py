@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_router.pair_verifier import is_same, verify
+from edge_router.semantic.verifier import is_same, verify
 from scripts.pair_training.data import LabelledPair, read_pairs
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "data"

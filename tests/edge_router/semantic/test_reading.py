@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_router.pair_reading import Reading, read
+from edge_router.semantic.reading import Reading, read
 
 
 @pytest.mark.parametrize(

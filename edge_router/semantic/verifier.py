@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from edge_router import pair_weights
-from edge_router.pair_features import features
-from edge_router.pair_guards import Comparison, compare
-from edge_router.pair_reading import Reading, read
-from edge_router.pair_weighing import PairScore, Weights, load_weights
+from . import weights
+from .features import features
+from .guards import Comparison, compare
+from .reading import Reading, read
+from .weighing import PairScore, Weights, load_weights
 
 # No false hit on tests/data/semantic_adversarial.jsonl; the curve is in docs/semantic-cache.md.
 DEFAULT_THRESHOLD: Final = 0.80
@@ -68,7 +68,7 @@ def is_same(verdict: Verdict, threshold: float = DEFAULT_THRESHOLD) -> bool:
 
 @cache
 def _shipped() -> PairVerifier:
-    return PairVerifier(load_weights(pair_weights))
+    return PairVerifier(load_weights(weights))
 
 
 def verify(asked: str, stored: str, cosine: float) -> Verdict:

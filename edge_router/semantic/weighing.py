@@ -1,4 +1,4 @@
-"""The learned score of a pair: tables over two features each, and how they are kept as data (pair_weights.py)."""
+"""The learned score of a pair: tables over two features each, and how they are kept as data (weights.py)."""
 
 import math
 from bisect import bisect_left
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
-from edge_router.pair_features import FEATURES, Word
+from .features import FEATURES, Word
 
 FORMAT: Final = 1
 
@@ -20,7 +20,7 @@ _SCALE: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """words, unseen: see `pair_features.Word`. edges: by feature, upper ends of its bins but the last.
+    """words, unseen: see `features.Word`. edges: by feature, upper ends of its bins but the last.
 
     tables: (feature, other feature, hundredths of log odds by bin of the one and the other); the same feature twice for
     a table of one. bias: hundredths of log odds.
@@ -98,7 +98,7 @@ def encoded_words(words: Mapping[str, Word], unseen: Word) -> tuple[dict[str, Wo
 
 
 def weights_source(weights: Weights, note: Iterable[str]) -> str:
-    """The text of a weights file: pair_weights.py."""
+    """The text of a weights file: weights.py."""
     words = [name + _encoded(word) for name, word in sorted(weights.words.items())]
     edges = [
         " ".join(f"{edge:g}" if f"{edge:g}" == f"{edge:.5g}" else f"{edge:.5g}" for edge in each)

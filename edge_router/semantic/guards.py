@@ -4,8 +4,8 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from edge_router import pair_lexicon as lexicon
-from edge_router.pair_reading import DATES, UNITS, Reading, group_of
+from . import lexicon
+from .reading import DATES, UNITS, Reading, group_of
 
 GUARDS: Final = (
     "number", "date", "unit", "negation", "quoted", "question", "target", "entity", "opposite", "direction",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_router.pair_guards import GUARDS, compare
-from edge_router.pair_reading import read
+from edge_router.semantic.guards import GUARDS, compare
+from edge_router.semantic.reading import read
 
 
 def guard_of(asked: str, stored: str) -> str | None:

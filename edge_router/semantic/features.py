@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Final
 
-from edge_router.pair_guards import Comparison
-from edge_router.pair_reading import Reading
+from .guards import Comparison
+from .reading import Reading
 
 # rarity: -log of the share of texts with the word; then log odds of the same question when the word is in one text
 # alone, when it is in both, and when the token as written is in one text alone.

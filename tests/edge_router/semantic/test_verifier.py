@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router import pair_weights
-from edge_router.pair_features import FEATURES, features
-from edge_router.pair_guards import GUARDS, compare
-from edge_router.pair_reading import read
-from edge_router.pair_verifier import (
+from edge_router.semantic import weights as shipped
+from edge_router.semantic.features import FEATURES, features
+from edge_router.semantic.guards import GUARDS, compare
+from edge_router.semantic.reading import read
+from edge_router.semantic.verifier import (
     BALANCED_THRESHOLD,
     DEFAULT_THRESHOLD,
     LOOSE_THRESHOLD,
@@ -21,9 +21,9 @@ from edge_router.pair_verifier import (
     is_same,
     verify,
 )
-from edge_router.pair_weighing import PairScore, Weights, load_weights, weights_source
+from edge_router.semantic.weighing import PairScore, Weights, load_weights, weights_source
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 MAX_WEIGHTS_BYTES = 64 * 1024
 MIN_PARAPHRASES_FOUND = 0.6
 
@@ -125,7 +125,7 @@ def test_other_languages_are_stricter() -> None:
 
 def module(**changes: object) -> ModuleType:
     other = ModuleType("other_weights")
-    kept = {name: value for name, value in vars(pair_weights).items() if name.isupper()}
+    kept = {name: value for name, value in vars(shipped).items() if name.isupper()}
     other.__dict__.update(kept | changes)
     return other
 
@@ -143,12 +143,12 @@ def test_other_weights_are_refused(changes: dict[str, object], message: str) -> 
 
 def test_weights_are_small() -> None:
     """What the Worker loads at its start."""
-    assert Path(pair_weights.__file__).stat().st_size <= MAX_WEIGHTS_BYTES
+    assert Path(shipped.__file__).stat().st_size <= MAX_WEIGHTS_BYTES
 
 
 def test_weights_survive_their_file() -> None:
     """Written and read again they are the same."""
-    weights = load_weights(pair_weights)
+    weights = load_weights(shipped)
     written_again = ModuleType("again")
     exec(weights_source(weights, ["a note"]), written_again.__dict__)
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from edge_router import pair_lexicon as lexicon
+from . import lexicon
 
 READINGS: Final = 64  # an asked text meets up to five candidates; each reading is a few hundred bytes
 
