@@ -73,6 +73,13 @@ class CloudRegions(Protocol):
 class Flights(Protocol):
     """Single flight: one cloud call per key at a time, whose answer all who ask meanwhile share."""
 
+    async def claim(self, key: str, for_s: float) -> bool:
+        """True for the first who asks within for_s seconds, False for the others. Raises StoreError.
+
+        For work that one caller should do. A claim may be forgotten early, so doing it twice must be harmless.
+        """
+        ...
+
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[UpstreamResponse, bool]:

@@ -23,6 +23,8 @@ from edge_router.timers import Deadline
 
 ACCEPT_TIMEOUT_S = 0.2  # an object that takes longer to say that it listens is no help
 
+_HOST = "https://flight"
+_CLAIM = "/claim"
 _KEPT_HEADERS = ("content-type", "server-timing", "retry-after")
 
 
@@ -33,15 +35,20 @@ class SingleFlight(DurableObject):
     slow model from a broken object, and sends the body when the call has landed: `{status, headers, text, shared}`.
     status is 0 when the region could not be reached, 502 when its answer broke off, 504 when it took longer than
     timeout_s. shared: whether an earlier caller's call was joined.
+
+    A `fetch` of the path CLAIM takes JSON `{for_s}` and answers `{granted}`.
     """
 
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
         self._call: asyncio.Task[dict[str, Any]] | None = None
         self._answering: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        self._claimed_until_s = 0.0
 
     async def fetch(self, request: Any) -> Any:
         call = json.loads(await request.text())
+        if request.url.endswith(_CLAIM):
+            return Response.new(json.dumps({"granted": self._claim(call["for_s"])}))
         shared = self._call is not None
         if self._call is None:
             self._call = asyncio.create_task(_post(call))
@@ -51,6 +58,13 @@ class SingleFlight(DurableObject):
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
         return Response.new(pipe.readable)
+
+    def _claim(self, for_s: float) -> bool:
+        now_s = CLOCK.now_s()
+        if now_s < self._claimed_until_s:
+            return False
+        self._claimed_until_s = now_s + for_s
+        return True
 
     def _land(self, _: asyncio.Task[dict[str, Any]]) -> None:
         self._call = None
@@ -113,15 +127,23 @@ class DurableFlights:
         self._namespace = namespace
         self._timeout_s = timeout_s
 
+    async def claim(self, key: str, for_s: float) -> bool:
+        try:
+            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
+                response = await self._fetch(f"claim:{key}", _CLAIM, {"for_s": for_s})
+                granted = json.loads(await response.text())["granted"]
+        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
+            raise StoreError(f"The claim failed: {type(exc).__name__}") from exc
+        return granted is True
+
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[UpstreamResponse, bool]:
         place = {"id": region.id, "url": region.url}
         facts = {"region": place, "path": path, "body": body, "headers": dict(headers), "timeout_s": self._timeout_s}
-        init = to_object({"method": "POST", "body": json.dumps(facts)})
         try:
             async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
-                response = await self._namespace.getByName(key).fetch("https://flight/", init)
+                response = await self._fetch(key, "/", facts)
             answer = json.loads(await response.text())
             status, shared = answer["status"], bool(answer["shared"])
         except (JsException, TimeoutError, ValueError, KeyError) as exc:
@@ -129,3 +151,7 @@ class DurableFlights:
         if status == 0:
             raise CloudUnavailable(f"The cloud region {region.id} could not be reached.")
         return SharedResponse(answer), shared
+
+    async def _fetch(self, key: str, path: str, facts: Mapping[str, Any]) -> Any:
+        init = to_object({"method": "POST", "body": json.dumps(facts)})
+        return await self._namespace.getByName(key).fetch(_HOST + path, init)

@@ -220,6 +220,16 @@ class FakeFlights:
     landed: FakeUpstreamResponse | None = None
     is_down: bool = False
     keys: list[str] = field(default_factory=list)
+    claims: set[str] = field(default_factory=set)
+
+    async def claim(self, key: str, for_s: float) -> bool:
+        """Claims last until a test takes them out of `claims`."""
+        if self.is_down:
+            raise StoreError("no flight")
+        if key in self.claims:
+            return False
+        self.claims.add(key)
+        return True
 
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
