@@ -65,7 +65,7 @@ class Answering:
         if directives.look_up or directives.store:
             key = exact_cache.cache_key(
                 call.body,
-                tenant=call.tenant,
+                tenant=call.tenant.id,
                 endpoint=ENDPOINT,
                 catalog_version=self._settings.catalog.version,
             )

@@ -1,7 +1,7 @@
 """API keys: `nsk_<id>_<secret>`. Only SHA-256 hashes are stored; a key tells the tenant.
 
 A record is JSON under the key `key:<id>`: `{"tenant": "...", "hashes": ["<hex sha-256 of the secret>", …]}`,
-with two hashes while a secret is being rotated.
+with two hashes while a secret is being rotated. Optional: what was agreed with the tenant, see `Tenant`.
 """
 
 import hashlib
@@ -9,10 +9,9 @@ import hmac
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import NotAuthenticated
-
-OPEN_TENANT = "open"  # whom everyone is when AUTH=open
 
 _KEY = re.compile(r"nsk_([A-Za-z0-9]{4,32})_([A-Za-z0-9]{16,128})")
 _DUMMY_HASH = hashlib.sha256(b"no such key").hexdigest()
@@ -24,6 +23,21 @@ class PresentedKey:
 
     id: str
     secret_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who asks. All but `id` are optional fields of the key record; None: as the variables say.
+
+    semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
+    """
+
+    id: str
+    semantic_cache: bool | None = None
+    semantic_threshold: float | None = None
+
+
+OPEN_TENANT = Tenant("open")  # whom everyone is when AUTH=open
 
 
 def read_key(authorization: str | None) -> PresentedKey:
@@ -42,7 +56,7 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def tenant_of(record: str | None, key: PresentedKey) -> str:
+def tenant_of(record: str | None, key: PresentedKey) -> Tenant:
     """The tenant whose key this is; raises the same NotAuthenticated for an unknown id and a wrong secret."""
     tenant, hashes = _read_record(record)
     presented = key.secret_hash.encode()
@@ -52,14 +66,25 @@ def tenant_of(record: str | None, key: PresentedKey) -> str:
     return tenant
 
 
-def _read_record(record: str | None) -> tuple[str, list[str]]:
-    """A broken record lets nobody in."""
+def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
+    """A broken record lets nobody in; an optional field that can't be used is as if it were not there."""
     try:
         parsed = json.loads(record or "null")
-        tenant, hashes = parsed["tenant"], [str(known) for known in parsed["hashes"]]
+        tenant_id, hashes = parsed["tenant"], [str(known) for known in parsed["hashes"]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "", []
-    return (tenant, hashes) if isinstance(tenant, str) and tenant else ("", [])
+        return Tenant(""), []
+    if not isinstance(tenant_id, str) or not tenant_id:
+        return Tenant(""), []
+    return Tenant(tenant_id, _flag(parsed.get("semantic_cache")), _share(parsed.get("semantic_threshold"))), hashes
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _share(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value <= 1 else None
 
 
 def _wrong_key() -> NotAuthenticated:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import workers_ai
+from .auth import Tenant
 from .ports import Background
 from .report import Report
 from .requests import ChatRequest
@@ -17,7 +18,7 @@ class ChatCall:
 
     request: ChatRequest
     body: dict[str, Any]
-    tenant: str
+    tenant: Tenant
     cache_control: str | None
     forwarded: Mapping[str, str]
     background: Background

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from . import completions, embeddings, responses_api, text_completions, workers_ai
 from .answering import Answering
+from .auth import Tenant
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError, NotFound, UpstreamTimeout
@@ -35,7 +36,7 @@ class Call:
 
     path: str
     body: dict[str, Any]
-    tenant: str
+    tenant: Tenant
     cache_control: str | None
     forwarded: Mapping[str, str]
     background: Background

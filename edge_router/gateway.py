@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from . import __version__, completions
-from .auth import OPEN_TENANT, PresentedKey, read_key, tenant_of
+from .auth import OPEN_TENANT, PresentedKey, Tenant, read_key, tenant_of
 from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, StoreError
 from .location import Location
@@ -169,7 +169,7 @@ class Gateway:
         except (GatewayError, TimeoutError):
             return False
 
-    async def _let_in(self, request: Request, report: Report) -> str:
+    async def _let_in(self, request: Request, report: Report) -> Tenant:
         """The tenant, who may ask now; raises NotAuthenticated or RateLimited."""
         if self._settings.auth == "open":
             tenant = OPEN_TENANT
@@ -178,8 +178,8 @@ class Gateway:
             started_ms = self._clock.elapsed_ms()
             tenant = tenant_of(await self._key_record(key), key)
             report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
-        report.tenant = tenant
-        if self._settings.rate_limit == "on" and not await self._may_ask(tenant, report):
+        report.tenant = tenant.id
+        if self._settings.rate_limit == "on" and not await self._may_ask(tenant.id, report):
             raise RateLimited("Too many requests: slow down and try again.", retry_after_s=RATE_PERIOD_S)
         return tenant
 

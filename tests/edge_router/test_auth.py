@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_router.auth import PresentedKey, hash_secret, read_key, tenant_of
+from edge_router.auth import PresentedKey, Tenant, hash_secret, read_key, tenant_of
 from edge_router.errors import NotAuthenticated
 
 SECRET = "s3cretS3cretS3cret"
@@ -63,12 +63,30 @@ def test_key_in_no_known_form(header: str) -> None:
 
 def test_right_secret() -> None:
     """The key tells the tenant."""
-    assert tenant_of(record("acme"), KEY) == "acme"
+    assert tenant_of(record("acme"), KEY) == Tenant("acme")
 
 
 def test_secret_that_is_being_rotated() -> None:
     """Both the old and the new one are right."""
-    assert tenant_of(record("acme", "another secret", SECRET), KEY) == "acme"
+    assert tenant_of(record("acme", "another secret", SECRET), KEY) == Tenant("acme")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"semantic_cache": True, "semantic_threshold": 0.9}, (True, 0.9), id="both"),
+        pytest.param({"semantic_cache": False, "semantic_threshold": 1}, (False, 1.0), id="off, and a whole number"),
+        pytest.param({"semantic_cache": "yes", "semantic_threshold": "0.9"}, (None, None), id="text"),
+        pytest.param({"semantic_cache": 1, "semantic_threshold": True}, (None, None), id="neither flag nor number"),
+        pytest.param({"semantic_threshold": 0}, (None, None), id="everything would be the same"),
+        pytest.param({"semantic_threshold": 1.01}, (None, None), id="nothing would be the same"),
+    ],
+)
+def test_what_was_agreed_with_a_tenant(given: dict[str, object], expected: tuple[object, object]) -> None:
+    """A field that can't be used locks nobody out: it counts as absent."""
+    tenant = tenant_of(json.dumps({**json.loads(record()), **given}), KEY)
+
+    assert (tenant.semantic_cache, tenant.semantic_threshold) == expected
 
 
 @pytest.mark.parametrize(
