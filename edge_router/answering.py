@@ -9,6 +9,7 @@ from .chat_call import Answer, ChatCall, StreamedAnswer
 from .complexity import ComplexityScorer
 from .errors import UpstreamError
 from .exact_cache import Entry
+from .feedback import FeedbackBook
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store
 from .report import with_report
 from .routing import Needs, Route, choose_route
@@ -36,12 +37,15 @@ class Answering:
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
+        feedback: FeedbackBook | None = None,
     ) -> None:
+        """feedback: None when nothing is kept for ratings."""
         self._settings = settings
         self._scorer = scorer
         self._cache = AnswerCache(store, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
         self._clock = clock
         self._log = log
+        self._feedback = feedback
         self._services = Services(
             catalog=settings.catalog,
             upstreams=Upstreams(settings, edge=edge, cloud=cloud, flights=flights, clock=clock, log=log),
@@ -56,6 +60,7 @@ class Answering:
                 grace_s=settings.slow_grace_s,
             ),
             cache_ttl_s=settings.cache_ttl_s,
+            feedback=feedback,
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
@@ -77,6 +82,8 @@ class Answering:
             if found is not None and found[0].is_fresh(self._clock.now_s(), directives):
                 replayed = self._replay(call, *found)
                 if replayed is not None:
+                    if self._feedback:
+                        self._feedback.note(call, cache_key=key)
                     return replayed
                 self._cache.forget(key)
             elif found is not None:

@@ -14,7 +14,10 @@ from .streaming import LiveChunks
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """One chat request on its way. `body` is the caller's JSON, our header fields merged in."""
+    """One chat request on its way. `body` is the caller's JSON, our header fields merged in.
+
+    is_part: one of several prompts of a request, which share its id.
+    """
 
     request: ChatRequest
     body: dict[str, Any]
@@ -24,6 +27,7 @@ class ChatCall:
     background: Background
     report: Report
     started_ms: float
+    is_part: bool = False
 
     @property
     def input_text(self) -> str:

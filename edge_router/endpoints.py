@@ -13,10 +13,21 @@ from .auth import Tenant
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError, NotFound, UpstreamTimeout
+from .feedback import FeedbackBook
 from .ports import Background, Clock, EdgeModels
-from .replies import ChatEvents, Encoder, EventStream, Reply, Stream, event_reply, json_reply, reported_reply
+from .replies import (
+    ChatEvents,
+    Encoder,
+    EventStream,
+    Reply,
+    Stream,
+    event_reply,
+    json_lines_reply,
+    json_reply,
+    reported_reply,
+)
 from .report import Report, with_report
-from .requests import parse_chat, parse_prompt, validated
+from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
 from .text_completions import BatchRequest, TextEvents
@@ -32,7 +43,10 @@ _VIRTUAL_MODELS = ("auto", "edge", "cloud")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request. `body` is its JSON, our header fields merged in; empty for GET."""
+    """One authenticated request. `body` is its JSON, our header fields merged in; empty for GET.
+
+    is_part: whether it stands for one of the request's several prompts.
+    """
 
     path: str
     body: dict[str, Any]
@@ -42,16 +56,26 @@ class Call:
     background: Background
     report: Report
     started_ms: float
+    is_part: bool = False
 
 
 class Endpoints:
     """The API. Scope: isolate; holds no state of a request."""
 
-    def __init__(self, settings: Settings, answering: Answering, edge: EdgeModels, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        answering: Answering,
+        edge: EdgeModels,
+        clock: Clock,
+        *,
+        feedback: FeedbackBook | None = None,
+    ) -> None:
         self._settings = settings
         self._answering = answering
         self._edge = edge
         self._clock = clock
+        self._feedback = feedback
 
     async def chat(self, call: Call) -> Reply:
         answer = await self._answering.answer(_chat_call(call, call.body))
@@ -137,6 +161,17 @@ class Endpoints:
         call.report.model, call.report.tier = route.first.id, route.first.tier
         return reported_reply(facts, call.report)
 
+    async def rate(self, call: Call) -> Reply:
+        """`POST /v1/feedback`: whether the answer of an earlier request was good."""
+        request = validated(FeedbackRequest, call.body)
+        await self._book().rate(call.tenant.id, request.request_id, request.rating)
+        facts = {"object": "feedback", "request_id": request.request_id, "rating": request.rating}
+        return reported_reply(facts, call.report)
+
+    async def export_feedback(self, call: Call) -> Reply:
+        """`GET /v1/feedback/export`: the tenant's rated and escalated answers, for scripts/train_router."""
+        return json_lines_reply(await self._book().export(call.tenant.id), call.report)
+
     async def models(self, call: Call) -> Reply:
         """Those that can be asked for by the id that is listed: a wildcard stands for ids that it does not list."""
         named = [model for model in self._settings.catalog.models if not model.id.endswith("*")]
@@ -155,6 +190,11 @@ class Endpoints:
             raise NotFound(message, param="model", code="model_not_found")
         return json_reply(completions.dump(_model_object(model)), call.report)
 
+    def _book(self) -> FeedbackBook:
+        if self._feedback is None:
+            raise NotFound('This deployment keeps no feedback (FEEDBACK = "off").', code="feedback_off")
+        return self._feedback
+
     async def _plain(self, chat: ChatCall) -> dict[str, Any]:
         answer = await self._answering.answer(chat)
         assert isinstance(answer, Answer)
@@ -172,7 +212,7 @@ class Endpoints:
 
         async def open_stream(place: int) -> Reply:
             report = call.report if place == 0 else _part(call, len(bodies)).report
-            chat = replace(_chat_call(call, bodies[place]), report=report)
+            chat = replace(_chat_call(call, bodies[place]), report=report, is_part=len(bodies) > 1)
             answer = await self._answering.answer(chat)
             assert isinstance(answer, StreamedAnswer)
             is_final = place == len(bodies) - 1
@@ -308,6 +348,7 @@ def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
         background=call.background,
         report=call.report,
         started_ms=call.started_ms,
+        is_part=call.is_part,
     )
 
 
@@ -323,7 +364,7 @@ def _part(call: Call, parts: int) -> Call:
     report = call.report
     if parts == 1:
         return call
-    return replace(call, report=Report(report.request_id, report.location, auth_open=report.auth_open))
+    return replace(call, report=Report(report.request_id, report.location, auth_open=report.auth_open), is_part=True)
 
 
 def _model_object(model: Model) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Gateway:
             "/v1/embeddings": ("POST", endpoints.embed),
             "/v1/route": ("POST", endpoints.explain),
             "/v1/models": ("GET", endpoints.models),
+            "/v1/feedback": ("POST", endpoints.rate),
+            "/v1/feedback/export": ("GET", endpoints.export_feedback),
         }
 
     async def handle(self, request: Request, background: Background) -> Reply:

@@ -1,8 +1,9 @@
 """What the gateway needs of the outside world. Adapters: `src/` in the Worker, `tests/fakes.py` in tests."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+from .feedback_records import AnswerRecord, Rating
 from .report import Report
 from .settings import Region
 
@@ -88,6 +89,20 @@ class Flights(Protocol):
         Raises StoreError when the flights themselves fail: the caller then goes alone. Raises CloudUnavailable
         when the region can't be reached.
         """
+        ...
+
+
+class FeedbackStore(Protocol):
+    """Answers and their ratings, each tenant's apart. Every method may raise StoreError."""
+
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None: ...
+
+    async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
+        """The record with its new rating; None when the tenant has none of that request."""
+        ...
+
+    async def labelled(self, tenant: str) -> str:
+        """Records with a rating or an escalation, as JSON Lines."""
         ...
 
 

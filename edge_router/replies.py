@@ -11,6 +11,7 @@ from .sse import DONE_EVENT, KEEP_ALIVE, encode_event
 from .streaming import LiveChunks
 
 JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
 EVENTS = "text/event-stream; charset=utf-8"
 
 
@@ -106,6 +107,11 @@ def json_reply(body: str, report: Report, status: int = 200) -> Reply:
 def reported_reply(body: Mapping[str, object], report: Report) -> Reply:
     """A JSON body with the report under `nearside`."""
     return json_reply(with_report(completions.dump(body), report.body_json()), report)
+
+
+def json_lines_reply(body: str, report: Report) -> Reply:
+    """Several JSON objects, one a line; the report is in the headers only."""
+    return Reply(200, body, {**report.headers(), "content-type": JSON_LINES})
 
 
 def event_reply(chunks: LiveChunks | list[str], encoder: Encoder, report: Report) -> Reply:

@@ -236,6 +236,13 @@ class PromptRequest(Controls):
         return {**chat, "messages": [{"role": "user", "content": self.prompt}]}
 
 
+class FeedbackRequest(_Body):
+    """`POST /v1/feedback`. A comment, or anything else, is not read: no text is kept."""
+
+    request_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+    rating: Literal["good", "bad"]
+
+
 _T = TypeVar("_T", bound=BaseModel)
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never closes is consumed once
 _BRACKETS = re.compile(r"[\[\]{}]")

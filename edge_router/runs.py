@@ -11,6 +11,7 @@ from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError
 from .exact_cache import Entry
+from .feedback import FeedbackBook
 from .mending import mend_choice, mend_head
 from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
@@ -24,7 +25,10 @@ from .upstreams import Attempt, Upstreams
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What runs share. Scope: isolate. cache_ttl_s: how long an answer stays fresh."""
+    """What runs share. Scope: isolate.
+
+    cache_ttl_s: how long an answer stays fresh. feedback: None when nothing is kept for ratings.
+    """
 
     catalog: Catalog
     upstreams: Upstreams
@@ -34,6 +38,7 @@ class Services:
     new_id: Callable[[], str]
     limits: StreamLimits
     cache_ttl_s: int
+    feedback: FeedbackBook | None
 
 
 class ChatRun:
@@ -57,6 +62,7 @@ class ChatRun:
         self._stop_clock()
         if not self._report.collapsed:
             self._store_later(text, body)
+        self._note_for_rating()
         return Answer(text)
 
     async def stream(self, route: Route) -> StreamedAnswer:
@@ -96,6 +102,7 @@ class ChatRun:
             last = [relay.error_chunk(relay.error)]
         else:
             last = relay.closing(input_text)
+            self._note_for_rating()
             if self._store_key:
                 body = relay.completion(input_text)
                 self._store_later(completions.dump(body), body)
@@ -217,6 +224,10 @@ class ChatRun:
         )
         self._report.cache_stored = True
         self._call.background.run(services.cache.put(self._store_key, entry, self._report.request_id))
+
+    def _note_for_rating(self) -> None:
+        if self._services.feedback:
+            self._services.feedback.note(self._call)
 
     def _log_failure(self, error: GatewayError) -> None:
         self._services.log.event("stream_failed", request_id=self._report.request_id, reason=error.code)

@@ -18,11 +18,13 @@ from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
 from edge_router.complexity import KeywordRules
 from edge_router.endpoints import Endpoints
+from edge_router.feedback import FeedbackBook
 from edge_router.gateway import Gateway
 from edge_router.settings import VARIABLES, read_settings
+from feedback_log import DurableFeedback, FeedbackLog
 from single_flight import DurableFlights, SingleFlight
 
-__all__ = ["Default", "SingleFlight"]
+__all__ = ["Default", "FeedbackLog", "SingleFlight"]
 
 
 def compose(env: Any) -> Gateway:
@@ -30,6 +32,7 @@ def compose(env: Any) -> Gateway:
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
     edge, cloud, cache = WorkersAI(env.AI), FetchCloudRegions(), WorkersKV(env.CACHE)
+    feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     answering = Answering(
         settings,
         scorer=KeywordRules(),
@@ -40,6 +43,7 @@ def compose(env: Any) -> Gateway:
         clock=clock,
         log=log,
         new_id=new_id,
+        feedback=feedback,
     )
     probes: dict[str, Callable[[], Awaitable[bool]]] = {
         f"cloud:{region.id}": partial(cloud.is_healthy, region) for region in settings.regions
@@ -48,7 +52,7 @@ def compose(env: Any) -> Gateway:
     probes["vectors"] = partial(is_reachable, env.VECTORS)
     return Gateway(
         settings,
-        Endpoints(settings, answering, edge, clock),
+        Endpoints(settings, answering, edge, clock, feedback=feedback),
         keys=WorkersKV(env.KEYS),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
         telemetry=AnalyticsEngine(env.ANALYTICS),

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edge_router.errors import StoreError
+from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
 from edge_router.location import UNKNOWN, Location
 from edge_router.ports import (
@@ -15,6 +17,7 @@ from edge_router.ports import (
     Clock,
     CloudRegions,
     EdgeModels,
+    FeedbackStore,
     Flights,
     Log,
     RateLimiter,
@@ -242,6 +245,42 @@ class FakeFlights:
         return await self.cloud.post(region, path, body, headers), False
 
 
+class MemorySql:
+    """`Sql` on CPython's own SQLite."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect(":memory:")
+        self._database.row_factory = sqlite3.Row
+
+    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
+        return [dict(row) for row in self._database.execute(query, values)]
+
+    def __del__(self) -> None:
+        self._database.close()
+
+
+@dataclass(slots=True)
+class FakeFeedbackStore:
+    """A table for each tenant, or down."""
+
+    tables: dict[str, FeedbackTable] = field(default_factory=dict)
+    is_down: bool = False
+
+    def table(self, tenant: str) -> FeedbackTable:
+        if self.is_down:
+            raise StoreError("no feedback")
+        return self.tables.setdefault(tenant, FeedbackTable(MemorySql()))
+
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None:
+        self.table(tenant).add(records)
+
+    async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
+        return self.table(tenant).rate(request_id, rating)
+
+    async def labelled(self, tenant: str) -> str:
+        return self.table(tenant).labelled()
+
+
 @dataclass(slots=True)
 class FakeRateLimiter:
     """Lets `left` requests of a tenant through; None: as many as come."""
@@ -345,9 +384,10 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     regions = FakeCloudRegions(lambda call: response)
     cloud: CloudRegions = regions
     flights: Flights = FakeFlights(regions)
+    feedback: FeedbackStore = FakeFeedbackStore()
     limiter: RateLimiter = FakeRateLimiter()
     telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
-    return clock, stores, upstream, edge, cloud, flights, limiter, telemetry, background, log, asked
+    return clock, stores, upstream, edge, cloud, flights, feedback, limiter, telemetry, background, log, asked

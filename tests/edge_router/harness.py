@@ -11,6 +11,7 @@ from edge_router.complexity import ComplexityScorer, KeywordRules
 from edge_router.embeddings import DIMENSIONS
 from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.endpoints import Endpoints
+from edge_router.feedback import FeedbackBook
 from edge_router.gateway import Gateway, Probe
 from edge_router.location import Location
 from edge_router.ports import Store
@@ -27,6 +28,7 @@ from tests.fakes import (
     FakeClock,
     FakeCloudRegions,
     FakeEdgeModels,
+    FakeFeedbackStore,
     FakeFlights,
     FakeRateLimiter,
     FakeRequest,
@@ -156,6 +158,7 @@ class World:
     cloud: FakeCloudRegions = field(default_factory=lambda: FakeCloudRegions(answer_cloud))
     flights: FakeFlights | None = None
     single_flight: Literal["cloud", "off"] = "off"
+    feedback: FakeFeedbackStore | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -182,6 +185,9 @@ class World:
             thresholds=Thresholds(),
         )
         ids = CountingIds()
+        feedback = None
+        if self.feedback is not None:
+            feedback = FeedbackBook(self.feedback, clock=self.clock, log=self.log, flush_after_s=0)
         answering = Answering(
             settings,
             scorer=self.scorer,
@@ -192,10 +198,11 @@ class World:
             clock=self.clock,
             log=self.log,
             new_id=ids,
+            feedback=feedback,
         )
         return Gateway(
             settings,
-            Endpoints(settings, answering, self.edge, self.clock),
+            Endpoints(settings, answering, self.edge, self.clock, feedback=feedback),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
             telemetry=self.telemetry,

@@ -1,0 +1,150 @@
+"""Learning from use: which answers were good, kept per tenant without any text of a prompt or an answer.
+
+An answer is noted after it was given and written in batches, so that it costs its request nothing but the memory of
+one question. A rating, `POST /v1/feedback`, finds it by its request id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from zlib import crc32
+
+from . import text_features
+from .chat_call import ChatCall
+from .complexity import HEAD_CHARACTERS, TAIL_CHARACTERS
+from .errors import GatewayError, NotFound, StoreError
+from .feedback_records import AnswerRecord, Rating
+from .ports import Background, Clock, FeedbackStore, Log
+from .timers import done_within
+
+HASH_BITS = 20
+MAX_FEATURES = 96  # of one question: its first words and pairs
+FLUSH_AFTER_S = 1.0
+MAX_WAITING = 100  # notes of an isolate; then they are written at once
+LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
+
+
+def hashed_terms(terms: Iterable[str]) -> list[int]:
+    """Words and pairs as numbers below 2 ** HASH_BITS, each once, sorted: their order is not kept.
+
+    It hides a text from a reader, not from someone who tries out words: docs/feedback.md.
+    """
+    mask = (1 << HASH_BITS) - 1
+    return sorted({crc32(term.encode("utf-8", "replace")) & mask for term in terms})
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    tenant: str
+    question: str
+    record: AnswerRecord
+
+
+class FeedbackBook:
+    """Notes answers and takes ratings. Scope: isolate; notes of all tenants wait here for a second.
+
+    on_bad_hit: told the tenant and the key of an entry of the semantic cache whose answer was rated bad.
+    """
+
+    def __init__(self, store: FeedbackStore, *, clock: Clock, log: Log, flush_after_s: float = FLUSH_AFTER_S) -> None:
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._flush_after_s = flush_after_s
+        self._waiting: list[_Note] = []
+        self._flush_set_at_s: float | None = None
+        self.on_bad_hit: Callable[[str, str], Awaitable[None]] | None = None
+
+    def note(self, call: ChatCall, *, cache_key: str = "") -> None:
+        """After an answer was given. Not for one of several prompts, whose request id names no single answer, and
+        not where residency is asked for: the store lies wherever the tenant was first seen.
+
+        cache_key: the entry that answered, when a cache did.
+        """
+        report = call.report
+        if call.is_part or call.request.residency is not None:
+            return
+        record = AnswerRecord(
+            request_id=report.request_id,
+            at_s=self._clock.now_s(),
+            served_by=report.served_by or "",
+            model=report.model or "",
+            tier=report.tier or "",
+            score=report.complexity,
+            cache_key=cache_key,
+        )
+        question = "" if cache_key else _bounded(call.request.last_user_text)
+        self._waiting.append(_Note(call.tenant.id, question, record))
+        self._flush_later(call.background)
+
+    async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord:
+        """The answer that was rated. A later rating replaces an earlier one.
+
+        Raises NotFound for a request that is not this tenant's, too old, or not kept; GatewayError (503) when the
+        store is down.
+        """
+        await self._flush()  # the answer may still wait here
+        try:
+            found = await self._store.rate(tenant, request_id, rating)
+        except StoreError as exc:
+            raise _unavailable() from exc
+        if found is None:
+            message = "No answer with this request_id is kept. An answer can be rated about a second after its end."
+            raise NotFound(message, param="request_id", code="unknown_request_id")
+        if rating == "bad" and found.served_by == "semantic-cache" and self.on_bad_hit is not None:
+            await self.on_bad_hit(tenant, found.cache_key)
+        return found
+
+    async def export(self, tenant: str) -> str:
+        """Rated and escalated answers as JSON Lines, oldest first. Raises GatewayError (503)."""
+        await self._flush()
+        try:
+            return await self._store.labelled(tenant)
+        except StoreError as exc:
+            raise _unavailable() from exc
+
+    def _flush_later(self, background: Background) -> None:
+        now_s = self._clock.now_s()
+        if len(self._waiting) >= MAX_WAITING:
+            background.run(self._flush())
+        elif self._flush_set_at_s is None or now_s - self._flush_set_at_s > LOST_AFTER_S:
+            self._flush_set_at_s = now_s
+            background.run(self._flush_soon())
+
+    async def _flush_soon(self) -> None:
+        never = asyncio.get_running_loop().create_future()
+        await done_within(self._clock, never, self._flush_after_s)
+        self._flush_set_at_s = None
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Writes what waits. A store that fails loses these notes, which is logged: never an error of a request."""
+        notes, self._waiting = self._waiting, []
+        by_tenant: dict[str, list[AnswerRecord]] = {}
+        for note in notes:
+            by_tenant.setdefault(note.tenant, []).append(_with_features(note))
+        for tenant, records in by_tenant.items():
+            try:
+                await self._store.add(tenant, records)
+            except StoreError as exc:
+                self._log.event("feedback_lost", answers=len(records), reason=exc.message)
+
+
+def _with_features(note: _Note) -> AnswerRecord:
+    if not note.question:
+        return note.record
+    read = text_features.read(note.question)
+    return replace(note.record, shape=read.shape, features=hashed_terms(islice(read.terms(), MAX_FEATURES)))
+
+
+def _bounded(text: str) -> str:
+    """As much of a question as its features are read from."""
+    if len(text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
+        return text
+    return f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
+
+
+def _unavailable() -> GatewayError:
+    message = "Feedback can't be kept right now; try again."
+    return GatewayError(message, code="feedback_unavailable", status=503, retry_after_s=1)

@@ -1,0 +1,110 @@
+"""One tenant's answers and their ratings in SQLite: what is kept of an answer, for how long, and how much of it.
+
+The SQL runs in a Durable Object in the Worker and on CPython's sqlite3 in tests.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+MAX_UNRATED = 10_000  # the newest; a rating comes soon or never
+MAX_LABELLED = 10_000
+UNRATED_S = 30 * 86_400.0
+LABELLED_S = 365 * 86_400.0
+
+Rating = Literal["good", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """What is kept of one answer; no text of it and none of its question.
+
+    score: complexity in [0, 1], None where nothing was decided. shape: the kind of question (`text_features`).
+    features: hashes of the question's words and pairs; empty for what a cache answered. cache_key: the entry that
+    answered. escalated: why the verifier did not accept the edge model's answer. rating: the caller's.
+    """
+
+    request_id: str
+    at_s: float
+    served_by: str = ""
+    model: str = ""
+    tier: str = ""
+    score: float | None = None
+    shape: str = ""
+    features: list[int] = field(default_factory=list)
+    cache_key: str = ""
+    escalated: str = ""
+    rating: str = ""
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anything can be learned from it."""
+        return bool(self.rating or self.escalated)
+
+
+class Sql(Protocol):
+    """One SQLite database; statements run at once and in order."""
+
+    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
+        """The rows of the result."""
+        ...
+
+
+class FeedbackTable:
+    """The records of one tenant. Rows are numbered as they come, so the oldest have the lowest numbers."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+        for table in ("unrated", "labelled"):
+            sql.exec(
+                f"CREATE TABLE IF NOT EXISTS {table}"
+                " (number INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT UNIQUE, at_s REAL, facts TEXT)"
+            )
+
+    def add(self, records: Sequence[AnswerRecord]) -> None:
+        """A request id that comes again names the later answer."""
+        for record in records:
+            self._put(record)
+        self._keep_newest("unrated", MAX_UNRATED)
+        self._keep_newest("labelled", MAX_LABELLED)
+
+    def rate(self, request_id: str, rating: Rating) -> AnswerRecord | None:
+        """The record with its new rating; None when there is none."""
+        for table in ("labelled", "unrated"):
+            for row in self._sql.exec(f"SELECT facts FROM {table} WHERE request_id = ?", request_id):
+                rated = AnswerRecord(**{**json.loads(row["facts"]), "rating": rating})
+                self._put(rated)
+                return rated
+        return None
+
+    def labelled(self) -> str:
+        """Records with a rating or an escalation as JSON Lines, oldest first, without what names a request."""
+        lines = []
+        for row in self._sql.exec("SELECT facts FROM labelled ORDER BY number"):
+            facts = json.loads(row["facts"])
+            del facts["request_id"], facts["cache_key"]
+            lines.append(json.dumps(facts, separators=(",", ":")) + "\n")
+        return "".join(lines)
+
+    def forget_old(self, now_s: float) -> float | None:
+        """Removes what is too old. When to come again, as Unix time; None when nothing is left."""
+        ends: list[float] = []
+        for table, age_s in (("unrated", UNRATED_S), ("labelled", LABELLED_S)):
+            self._sql.exec(f"DELETE FROM {table} WHERE at_s <= ?", now_s - age_s)
+            oldest = self._sql.exec(f"SELECT MIN(at_s) AS at_s FROM {table}")
+            ends += [row["at_s"] + age_s for row in oldest if row["at_s"] is not None]
+        return min(ends, default=None)
+
+    def _put(self, record: AnswerRecord) -> None:
+        into, out_of = ("labelled", "unrated") if record.is_labelled else ("unrated", "labelled")
+        self._sql.exec(f"DELETE FROM {out_of} WHERE request_id = ?", record.request_id)
+        self._sql.exec(
+            f"INSERT OR REPLACE INTO {into} (request_id, at_s, facts) VALUES (?, ?, ?)",
+            record.request_id,
+            record.at_s,
+            json.dumps(asdict(record), separators=(",", ":")),
+        )
+
+    def _keep_newest(self, table: str, rows: int) -> None:
+        self._sql.exec(f"DELETE FROM {table} WHERE number <= (SELECT MAX(number) FROM {table}) - ?", rows)

@@ -1,0 +1,95 @@
+"""Feedback across isolates: a Durable Object per tenant keeps which answers were rated, in its SQLite."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from js import Response
+from pyodide.ffi import JsException
+from workers import DurableObject
+
+from adapters.javascript import to_object
+from adapters.runtime import CLOCK
+from edge_router.errors import StoreError
+from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
+from edge_router.timers import Deadline
+
+TIMEOUT_S = 2.0
+
+
+class _ObjectSql:
+    """`Sql` on a Durable Object's storage, whose wrapper gives rows as dictionaries."""
+
+    def __init__(self, storage: Any) -> None:
+        self._sql = storage.sql
+
+    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
+        rows: list[Mapping[str, Any]] = self._sql.exec(query, *values).toArray()
+        return rows
+
+
+class FeedbackLog(DurableObject):
+    """The answers of one tenant. Scope: tenant, worldwide, at the place where it was first asked.
+
+    `fetch` takes JSON `{op, …}`: `add` with `records`, `rate` with `request_id` and `rating`, `labelled`. It answers
+    `{"result": …}`.
+    """
+
+    def __init__(self, ctx: Any, env: Any) -> None:
+        super().__init__(ctx, env)
+        self._storage = ctx.storage
+        self._table = FeedbackTable(_ObjectSql(ctx.storage))
+        self._has_alarm = False
+
+    async def fetch(self, request: Any) -> Any:
+        call = json.loads(await request.text())
+        return Response.new(json.dumps({"result": await self._answer(call)}))
+
+    async def alarm(self, *_: Any) -> None:
+        """Forgets what is too old, and comes again when the next row will be."""
+        self._has_alarm = False
+        await self._wake_at(self._table.forget_old(time.time()))
+
+    async def _answer(self, call: Mapping[str, Any]) -> Any:
+        if call["op"] == "add":
+            self._table.add([AnswerRecord(**record) for record in call["records"]])
+            if not self._has_alarm:
+                await self._wake_at(self._table.forget_old(time.time()))
+            return None
+        if call["op"] == "rate":
+            rated = self._table.rate(call["request_id"], call["rating"])
+            return None if rated is None else asdict(rated)
+        return self._table.labelled()
+
+    async def _wake_at(self, when_s: float | None) -> None:
+        if when_s is not None:
+            await self._storage.setAlarm(int(when_s * 1000) + 1)
+            self._has_alarm = True
+
+
+class DurableFeedback:
+    """`FeedbackStore` on a namespace of FeedbackLog objects."""
+
+    def __init__(self, namespace: Any) -> None:
+        self._namespace = namespace
+
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None:
+        await self._ask(tenant, {"op": "add", "records": [asdict(record) for record in records]})
+
+    async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
+        rated = await self._ask(tenant, {"op": "rate", "request_id": request_id, "rating": rating})
+        return None if rated is None else AnswerRecord(**rated)
+
+    async def labelled(self, tenant: str) -> str:
+        return str(await self._ask(tenant, {"op": "labelled"}))
+
+    async def _ask(self, tenant: str, call: Mapping[str, Any]) -> Any:
+        init = to_object({"method": "POST", "body": json.dumps(call)})
+        try:
+            async with Deadline(CLOCK, TIMEOUT_S):
+                response = await self._namespace.getByName(tenant).fetch("https://feedback/", init)
+                return json.loads(await response.text())["result"]
+        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
+            raise StoreError(f"The feedback log failed: {type(exc).__name__}") from exc
