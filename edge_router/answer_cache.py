@@ -22,20 +22,19 @@ class AnswerCache:
 
     async def look_up(self, key: str, request_id: str) -> tuple[Entry, Tier] | None:
         """The stored answer, fresh or not, and where it was found."""
-        now_s = self._clock.now_s()
-        kept = self._memory.get(key, now_s)
+        kept = self._memory.get(key, self._clock.now_s())
         if kept is not None:
             return kept, "memory"
         try:
-            text = await self._store.get(key)
+            entry = await self._from_store(key)
         except StoreError as exc:
             self._log.event("store_failed", request_id=request_id, reason=exc.message)
             return None
-        entry = exact_cache.decode_entry(text) if text else None
-        if entry is None:
-            return None
-        self._memory.put(key, entry, len(entry.body), now_s)
-        return entry, "kv"
+        return None if entry is None else (entry, "kv")
+
+    async def read(self, key: str) -> Entry | None:
+        """As `look_up`, for who has to tell a store that fails from an entry that is gone. Raises StoreError."""
+        return self._memory.get(key, self._clock.now_s()) or await self._from_store(key)
 
     async def put(self, key: str, entry: Entry, request_id: str) -> None:
         self._memory.put(key, entry, len(entry.body), self._clock.now_s())
@@ -44,6 +43,18 @@ class AnswerCache:
         except StoreError as exc:
             self._log.event("store_failed", request_id=request_id, reason=exc.message)
 
+    async def remove(self, key: str) -> None:
+        """Raises StoreError. Other isolates may go on seeing the entry for a minute."""
+        self._memory.drop(key)
+        await self._store.delete(key)
+
     def forget(self, key: str) -> None:
         """What turned out to be damaged is not looked at again."""
         self._memory.drop(key)
+
+    async def _from_store(self, key: str) -> Entry | None:
+        text = await self._store.get(key)
+        entry = exact_cache.decode_entry(text) if text else None
+        if entry is not None:
+            self._memory.put(key, entry, len(entry.body), self._clock.now_s())
+        return entry

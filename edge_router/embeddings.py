@@ -61,10 +61,15 @@ def parse_embeddings(body: dict[str, Any]) -> EmbeddingsRequest:
     return request
 
 
-def calls(texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Workers AI inputs, each of at most TEXTS_PER_CALL texts."""
+def calls(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in parts of at most TEXTS_PER_CALL."""
     for start in range(0, len(texts), TEXTS_PER_CALL):
-        yield {"text": list(texts[start : start + TEXTS_PER_CALL]), "pooling": POOLING}
+        yield texts[start : start + TEXTS_PER_CALL]
+
+
+def inputs(texts: Sequence[str]) -> dict[str, Any]:
+    """What Workers AI is asked."""
+    return {"text": list(texts), "pooling": POOLING}
 
 
 def parse_vectors(text: str, *, count: int) -> list[list[float]]:

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from . import completions, embeddings, responses_api, text_completions, workers_ai
+from . import completions, embeddings, responses_api, text_completions
 from .answering import Answering
 from .auth import Tenant
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
-from .errors import GatewayError, NotFound, UpstreamTimeout
+from .embedder import Embedder
+from .errors import GatewayError, NotFound
 from .feedback import FeedbackBook
 from .ports import Background, Clock, EdgeModels
 from .replies import (
@@ -31,7 +32,6 @@ from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
 from .text_completions import BatchRequest, TextEvents
-from .timers import Deadline
 
 MODELS_PREFIX = "/v1/models/"
 CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
@@ -73,7 +73,7 @@ class Endpoints:
     ) -> None:
         self._settings = settings
         self._answering = answering
-        self._edge = edge
+        self._embedder = Embedder(edge, clock)
         self._clock = clock
         self._feedback = feedback
 
@@ -238,20 +238,8 @@ class Endpoints:
         rest = [partial(open_later, place) for place in range(1, len(bodies))]
         return Reply(first.status, ChainedStream(first.body, rest), first.headers)
 
-    async def _vectors(self, inputs: Mapping[str, Any]) -> list[list[float]]:
-        try:
-            async with Deadline(self._clock, self._settings.edge_timeout_s):
-                response = await self._edge.run(embeddings.MODEL, inputs)
-                try:
-                    text = await response.text()
-                except BaseException:
-                    await response.cancel()
-                    raise
-        except TimeoutError as exc:
-            raise UpstreamTimeout("The embedder took too long.") from exc
-        if response.status != 200:
-            raise workers_ai.parse_error(response.status, text)
-        return embeddings.parse_vectors(text, count=len(inputs["text"]))
+    async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
+        return await self._embedder.embed(texts, timeout_s=self._settings.edge_timeout_s)
 
     def _merge_reports(self, call: Call, parts: Sequence[ChatCall]) -> None:
         """What all parts have in common, and the sums."""

@@ -22,7 +22,7 @@ MAX_ENTRY_BYTES = 1024 * 1024
 _NOT_IN_KEY = frozenset(
     {
         "stream", "stream_options", "user", "metadata", "store", "service_tier", "prompt_cache_key",
-        "safety_identifier", "use_cache",
+        "safety_identifier", "use_cache", "semantic_cache",
     }
 )  # fmt: skip
 
@@ -42,6 +42,7 @@ class Entry:
 
     body: the OpenAI completion as JSON text, without the `nearside` report.
     model: catalog id of the model that answered; cost_usd: what that answer cost.
+    question: the last user message, where the semantic cache may find the entry by it.
     """
 
     body: str
@@ -49,6 +50,7 @@ class Entry:
     stored_at_s: float
     ttl_s: float
     cost_usd: float = 0.0
+    question: str | None = None
 
     def age_s(self, now_s: float) -> float:
         return max(0.0, now_s - self.stored_at_s)
@@ -120,6 +122,8 @@ def encode_entry(entry: Entry) -> str:
         "ttl": entry.ttl_s,
         "usd": entry.cost_usd,
     }
+    if entry.question is not None:
+        facts["q"] = entry.question
     return json.dumps(facts, separators=(",", ":")) + "\n" + entry.body
 
 
@@ -132,13 +136,23 @@ def decode_entry(text: str) -> Entry | None:
         facts = json.loads(line)
         if facts["v"] != VERSION or not isinstance(facts["model"], str):
             return None
+        question = facts.get("q")
+        if not isinstance(question, str | None):
+            return None
         numbers = [float(facts[name]) for name in ("at", "ttl", "usd")]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     if not all(map(isfinite, numbers)):
         return None
     stored_at_s, ttl_s, cost_usd = numbers
-    return Entry(body=body, model=facts["model"], stored_at_s=stored_at_s, ttl_s=ttl_s, cost_usd=cost_usd)
+    return Entry(
+        body=body,
+        model=facts["model"],
+        stored_at_s=stored_at_s,
+        ttl_s=ttl_s,
+        cost_usd=cost_usd,
+        question=question,
+    )
 
 
 def _trimmed(message: Any) -> Any:

@@ -33,6 +33,10 @@ class Store(Protocol):
         """ttl_s: at least 60, the platform's minimum."""
         ...
 
+    async def delete(self, key: str) -> None:
+        """Harmless when there is nothing."""
+        ...
+
 
 class UpstreamResponse(Protocol):
     """An upstream's answer whose headers have arrived."""
@@ -69,6 +73,25 @@ class CloudRegions(Protocol):
     async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> UpstreamResponse:
         """Any status. Raises CloudUnavailable when the region can't be reached."""
         ...
+
+
+class Vectors(Protocol):
+    """An index of embeddings, eventually consistent: what is written is found after seconds to minutes.
+
+    Every method may raise StoreError.
+    """
+
+    async def query(self, vector: Sequence[float], *, namespace: str, filters: Mapping[str, str], limit: int) -> Any:
+        """The index's answer as JSON-like data, unchecked: `{"matches": [{"id", "score", "metadata"}, …]}`."""
+        ...
+
+    async def upsert(
+        self, vector_id: str, vector: Sequence[float], *, namespace: str, metadata: Mapping[str, str | int]
+    ) -> None:
+        """vector_id, namespace: at most 64 bytes."""
+        ...
+
+    async def delete(self, vector_ids: Sequence[str]) -> None: ...
 
 
 class Flights(Protocol):

@@ -13,6 +13,11 @@ from .location import UNKNOWN, Location
 
 ServedBy = Literal["exact-cache", "semantic-cache", "edge-model", "cloud"]
 CacheOutcome = Literal["hit", "miss", "stale", "bypass"]
+CacheTier = Literal["memory", "kv", "semantic"]
+# Of the semantic cache: found or not; why it was not asked; what failed.
+SemanticOutcome = Literal[
+    "hit", "miss", "residency", "tools", "choices", "no_text", "too_long", "embed_failed", "vector_failed"
+]
 
 
 @dataclass(slots=True)
@@ -20,6 +25,7 @@ class Report:
     """Filled in while one request is handled. Scope: request.
 
     tenant: who asks, once known; for telemetry, never shown.
+    semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
     only moves at I/O, so a part that only computes reads 0.
@@ -35,10 +41,12 @@ class Report:
     cloud_region: str | None = None
     cloud_rtt_ms: float | None = None
     cache: CacheOutcome | None = None
-    cache_tier: Literal["memory", "kv"] | None = None
+    cache_tier: CacheTier | None = None
     cache_ttl_s: float | None = None
     cache_age_s: float | None = None
     cache_stored: bool = False
+    semantic: SemanticOutcome | None = None
+    similarity: float | None = None
     collapsed: bool = False
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
@@ -108,6 +116,8 @@ class Report:
             "ttl_s": _whole(self.cache_ttl_s),
             "age_s": _whole(self.cache_age_s),
             "collapsed": self.collapsed or None,
+            "semantic": self.semantic,
+            "similarity": None if self.similarity is None else round(self.similarity, 4),
         }
         return {name: value for name, value in facts.items() if value is not None}
 

@@ -142,6 +142,7 @@ class Controls(_Body):
     """Our own fields, on any request; each is also a header `nearside-<name>`."""
 
     use_cache: bool | None = None
+    semantic_cache: bool | None = None
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = None
     optimize_prompt: bool | None = None
     cascade: bool | None = None

@@ -17,6 +17,7 @@ from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
 from .report import Report, with_report
 from .routing import Route
+from .semantic.cache import Embedded, SemanticCache
 from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
 from .timers import done_within
@@ -33,6 +34,7 @@ class Services:
     catalog: Catalog
     upstreams: Upstreams
     cache: AnswerCache
+    semantic: SemanticCache
     clock: Clock
     log: Log
     new_id: Callable[[], str]
@@ -44,15 +46,19 @@ class Services:
 class ChatRun:
     """The way from a route to an answer. Scope: request.
 
-    store_key: where the answer is kept, None when it may not be. As the stream's storyteller it adds the report:
-    who answers on the first chunk, all of it on the last.
+    store_key: where the answer is kept, None when it may not be. embedded: its question, when it is to be found by
+    meaning as well. As the stream's storyteller it adds the report: who answers on the first chunk, all of it on the
+    last.
     """
 
-    def __init__(self, services: Services, call: ChatCall, store_key: str | None) -> None:
+    def __init__(
+        self, services: Services, call: ChatCall, store_key: str | None, embedded: Embedded | None = None
+    ) -> None:
         self._services = services
         self._call = call
         self._report = call.report
         self._store_key = store_key
+        self._embedded = embedded
         self._at: Attempt | None = None
         self._is_begun = False
 
@@ -221,9 +227,17 @@ class ChatRun:
             stored_at_s=services.clock.now_s(),
             ttl_s=services.cache_ttl_s,
             cost_usd=self._report.cost_usd or 0.0,
+            question=self._embedded.question.text if self._embedded else None,
         )
         self._report.cache_stored = True
-        self._call.background.run(services.cache.put(self._store_key, entry, self._report.request_id))
+        self._call.background.run(self._store(self._store_key, entry))
+
+    async def _store(self, key: str, entry: Entry) -> None:
+        """The entry before the vector that points to it."""
+        services, request_id = self._services, self._report.request_id
+        await services.cache.put(key, entry, request_id)
+        if self._embedded:
+            await services.semantic.remember(self._embedded, key, request_id)
 
     def _note_for_rating(self) -> None:
         if self._services.feedback:

@@ -55,6 +55,7 @@ class _Variables(BaseModel):
     rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
     single_flight: Literal["cloud", "off"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
     feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
+    semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
     cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
@@ -85,6 +86,7 @@ class Settings:
     rate_limit: Literal["on", "off"]
     single_flight: Literal["cloud", "off"]
     feedback: Literal["on", "off"]
+    semantic_cache: Literal["on", "off"]
     regions: tuple[Region, ...]
     catalog: Catalog
     cache_ttl_s: int
@@ -118,6 +120,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         rate_limit=read.rate_limit,
         single_flight=read.single_flight,
         feedback=read.feedback,
+        semantic_cache=read.semantic_cache,
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,
         cache_ttl_s=read.cache_ttl_s,

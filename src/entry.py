@@ -12,7 +12,7 @@ from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
 from adapters.rate_limit import BindingRateLimiter
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
-from adapters.vectors import is_reachable
+from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import WorkersAI
 from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
@@ -33,11 +33,13 @@ def compose(env: Any) -> Gateway:
     clock, log = CLOCK, ConsoleLog()
     edge, cloud, cache = WorkersAI(env.AI), FetchCloudRegions(), WorkersKV(env.CACHE)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
+    vectors = VectorizeIndex(env.VECTORS)
     answering = Answering(
         settings,
         scorer=KeywordRules(),
         store=cache,
         edge=edge,
+        vectors=vectors,
         cloud=cloud,
         flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s),
         clock=clock,
@@ -49,7 +51,7 @@ def compose(env: Any) -> Gateway:
         f"cloud:{region.id}": partial(cloud.is_healthy, region) for region in settings.regions
     }
     probes["cache"] = cache.is_reachable
-    probes["vectors"] = partial(is_reachable, env.VECTORS)
+    probes["vectors"] = vectors.is_reachable
     return Gateway(
         settings,
         Endpoints(settings, answering, edge, clock, feedback=feedback),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -24,6 +25,7 @@ from edge_router.ports import (
     Store,
     Telemetry,
     UpstreamResponse,
+    Vectors,
 )
 from edge_router.report import Report
 from edge_router.settings import Region
@@ -79,6 +81,9 @@ class MemoryStore:
         self.texts[key] = value
         self.ttl_s[key] = ttl_s
 
+    async def delete(self, key: str) -> None:
+        self.texts.pop(key, None)
+
 
 class FailingStore:
     """A store that is down."""
@@ -88,6 +93,56 @@ class FailingStore:
 
     async def put(self, key: str, value: str, *, ttl_s: int) -> None:
         raise StoreError("put failed")
+
+    async def delete(self, key: str) -> None:
+        raise StoreError("delete failed")
+
+
+class FakeVectors:
+    """An index that finds at once what was written. `queries`: (namespace, filters) asked so far.
+
+    answer: what a query gives instead, or the error that it raises.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[list[float], str, dict[str, str | int]]] = {}
+        self.queries: list[tuple[str, dict[str, str]]] = []
+        self.answer: Any = None
+        self.is_writable = True
+        self.pause_s = 0.0
+
+    async def query(self, vector: Sequence[float], *, namespace: str, filters: Mapping[str, str], limit: int) -> Any:
+        self.queries.append((namespace, dict(filters)))
+        if self.pause_s:
+            await asyncio.sleep(self.pause_s)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        matches = [
+            {"id": vector_id, "score": _cosine(vector, values), "metadata": metadata}
+            for vector_id, (values, place, metadata) in self.rows.items()
+            if place == namespace and filters.items() <= metadata.items()
+        ]
+        return {"matches": sorted(matches, key=lambda match: -float(match["score"]))[:limit]}  # type: ignore[arg-type]
+
+    async def upsert(
+        self, vector_id: str, vector: Sequence[float], *, namespace: str, metadata: Mapping[str, str | int]
+    ) -> None:
+        if not self.is_writable:
+            raise StoreError("upsert failed")
+        self.rows[vector_id] = (list(vector), namespace, dict(metadata))
+
+    async def delete(self, vector_ids: Sequence[str]) -> None:
+        if not self.is_writable:
+            raise StoreError("delete failed")
+        for vector_id in vector_ids:
+            self.rows.pop(vector_id, None)
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    norms = math.hypot(*a) * math.hypot(*b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0
 
 
 STALL: Literal["stall"] = "stall"  # as a step of a body: nothing more ever comes
@@ -385,9 +440,10 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     cloud: CloudRegions = regions
     flights: Flights = FakeFlights(regions)
     feedback: FeedbackStore = FakeFeedbackStore()
+    vectors: Vectors = FakeVectors()
     limiter: RateLimiter = FakeRateLimiter()
     telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
-    return clock, stores, upstream, edge, cloud, flights, feedback, limiter, telemetry, background, log, asked
+    return clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, background, log, asked

@@ -37,6 +37,13 @@ class WorkersKV:
             return False
         return True
 
+    async def delete(self, key: str) -> None:
+        try:
+            async with Deadline(CLOCK, WRITE_TIMEOUT_S):
+                await self._namespace.delete(key)
+        except (JsException, TimeoutError) as exc:
+            raise StoreError(f"KV delete failed for {key[:12]}: {type(exc).__name__}") from exc
+
     async def put(self, key: str, value: str, *, ttl_s: int) -> None:
         try:
             async with Deadline(CLOCK, WRITE_TIMEOUT_S):

@@ -33,6 +33,7 @@ from tests.fakes import (
     FakeRateLimiter,
     FakeRequest,
     FakeUpstreamResponse,
+    FakeVectors,
     MemoryStore,
 )
 
@@ -155,6 +156,8 @@ class World:
     store: Store = field(default_factory=MemoryStore)
     keys: Store = field(default_factory=MemoryStore)
     edge: FakeEdgeModels = field(default_factory=lambda: FakeEdgeModels(answer_edge))
+    vectors: FakeVectors = field(default_factory=FakeVectors)
+    semantic_cache: Literal["on", "off"] = "off"
     cloud: FakeCloudRegions = field(default_factory=lambda: FakeCloudRegions(answer_cloud))
     flights: FakeFlights | None = None
     single_flight: Literal["cloud", "off"] = "off"
@@ -172,6 +175,7 @@ class World:
             auth=self.auth,
             rate_limit="on",
             single_flight=self.single_flight,
+            semantic_cache=self.semantic_cache,
             regions=self.regions,
             catalog=Catalog(self.models),
             cache_ttl_s=3600,
@@ -193,6 +197,7 @@ class World:
             scorer=self.scorer,
             store=self.store,
             edge=self.edge,
+            vectors=self.vectors,
             cloud=self.cloud,
             flights=self.flights or FakeFlights(self.cloud),
             clock=self.clock,

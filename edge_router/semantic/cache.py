@@ -1,0 +1,207 @@
+"""Finds the stored answer of a question that asks the same in other words: embed, look for near ones, verify.
+
+The index only points: a vector's id is the key of an entry in the exact cache, so that freshness and purging are the
+entry's, and no text of a prompt stands in the index. It is never waited for longer than LOOK_UP_TIMEOUT_S.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal, Protocol
+
+from ..chat_call import ChatCall
+from ..embedder import Embedder
+from ..errors import GatewayError, StoreError, UpstreamError
+from ..exact_cache import Entry
+from ..ports import Clock, Log, Vectors
+from ..report import SemanticOutcome
+from ..timers import Deadline
+from .question import Question
+
+CANDIDATES = 5
+MIN_COSINE = 0.7  # below it nothing was ever accepted: docs/semantic-cache.md, "Thresholds"
+EMBED_TIMEOUT_S = 0.15
+LOOK_UP_TIMEOUT_S = 0.19  # of all of it: an answer is to come at most 200 ms later than without
+# A vector may be seen before the entry it points to, which takes KV up to a minute. After that the entry is gone.
+GONE_AFTER_S = 120.0
+
+
+class Entries(Protocol):
+    """The exact cache's entries. Every method may raise StoreError."""
+
+    async def read(self, key: str) -> Entry | None:
+        """The entry, fresh or not; None when there is none or it was purged."""
+        ...
+
+    async def remove(self, key: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A question with its vector, which is written together with the answer: nothing is embedded twice."""
+
+    question: Question
+    vector: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entry whose question asks the same. cosine: of the two questions' embeddings."""
+
+    key: str
+    entry: Entry
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the index says of a near question. key: of its entry; at_s: when it was written."""
+
+    key: str
+    cosine: float
+    context: str
+    at_s: float
+
+
+class SemanticCache:
+    """Holds no state of a request. Scope: isolate."""
+
+    def __init__(self, entries: Entries, *, embedder: Embedder, vectors: Vectors, clock: Clock, log: Log) -> None:
+        self._entries = entries
+        self._embedder = embedder
+        self._vectors = vectors
+        self._clock = clock
+        self._log = log
+
+    async def look_up(
+        self, call: ChatCall, question: Question, *, accepts: Callable[[Entry], bool]
+    ) -> tuple[Hit | None, Embedded | None]:
+        """The hit, and what `remember` needs once there is an answer. Whatever fails is noted in the report.
+
+        accepts: whether an entry is fresh enough for this request.
+        """
+        report, started_ms = call.report, self._clock.elapsed_ms()
+        try:
+            [vector] = await self._embedder.embed([question.text], timeout_s=EMBED_TIMEOUT_S)
+            if not any(vector):
+                raise UpstreamError("The embedder's answer has no direction.")
+        except GatewayError as exc:
+            self._fail(call, "embed_failed", exc.code)
+            return None, None
+        finally:
+            report.timings_ms["embed"] = self._clock.elapsed_ms() - started_ms
+        embedded = Embedded(question, vector)
+        try:
+            async with Deadline(self._clock, LOOK_UP_TIMEOUT_S - report.timings_ms["embed"] / 1000):
+                candidates = await self._near(call, embedded)
+                hit = await self._same(call, question, candidates, accepts)
+        except TimeoutError:
+            self._fail(call, "vector_failed", "timeout")
+            return None, embedded
+        except StoreError as exc:
+            self._fail(call, "vector_failed", exc.message)
+            return None, embedded
+        report.semantic = "hit" if hit else "miss"
+        return hit, embedded
+
+    async def remember(self, embedded: Embedded, key: str, request_id: str) -> None:
+        """After the entry was written. key: the entry's."""
+        question = embedded.question
+        metadata: dict[str, str | int] = {"context": question.context, "at": int(self._clock.now_s())}
+        try:
+            await self._vectors.upsert(key, embedded.vector, namespace=question.namespace, metadata=metadata)
+        except StoreError as exc:
+            self._log.event("semantic_write_failed", request_id=request_id, reason=exc.message)
+
+    async def forget(self, tenant: str, key: str) -> None:
+        """For an answer that was given to a question it does not answer. Gone as soon as KV and the index say so."""
+        self._log.event("semantic_false_hit", tenant=tenant)
+        for removal in (self._entries.remove(key), self._vectors.delete([key])):
+            try:
+                await removal
+            except StoreError as exc:
+                self._log.event("semantic_write_failed", reason=exc.message)
+
+    async def _near(self, call: ChatCall, embedded: Embedded) -> list[Candidate]:
+        """Nearest first; those that are too far to ask the same left out."""
+        started_ms = self._clock.elapsed_ms()
+        question = embedded.question
+        try:
+            answer = await self._vectors.query(
+                embedded.vector,
+                namespace=question.namespace,
+                filters={"context": question.context},
+                limit=CANDIDATES,
+            )
+        finally:
+            call.report.timings_ms["vector"] = self._clock.elapsed_ms() - started_ms
+        return [
+            candidate
+            for candidate in read_candidates(answer)
+            if candidate.cosine >= MIN_COSINE and candidate.context == question.context
+        ]
+
+    async def _same(
+        self, call: ChatCall, question: Question, candidates: Sequence[Candidate], accepts: Callable[[Entry], bool]
+    ) -> Hit | None:
+        """Of the candidates that ask the same, the surest."""
+        if not candidates:
+            return None
+        started_ms = self._clock.elapsed_ms()
+        found = await asyncio.gather(*(self._read(candidate) for candidate in candidates))
+        timings_ms = call.report.timings_ms
+        timings_ms["cache"] = timings_ms.get("cache", 0.0) + self._clock.elapsed_ms() - started_ms
+        gone_before_s = self._clock.now_s() - GONE_AFTER_S
+        gone = [each.key for each, entry in found if entry is None and each.at_s < gone_before_s]
+        if gone:
+            call.background.run(self._drop(gone))
+        # Imported here: a Worker whose tenants don't use it should not pay for the word lists at its start.
+        from .verifier import DEFAULT_THRESHOLD, is_same, verify
+
+        threshold = call.tenant.semantic_threshold or DEFAULT_THRESHOLD
+        best, best_score = None, 0.0
+        for candidate, entry in found:
+            if not entry or entry.question is None or not accepts(entry):
+                continue
+            verdict = verify(question.text, entry.question, candidate.cosine)
+            if is_same(verdict, threshold) and verdict.score > best_score:
+                best, best_score = Hit(candidate.key, entry, candidate.cosine), verdict.score
+        return best
+
+    async def _read(self, candidate: Candidate) -> tuple[Candidate, Entry | Literal[False] | None]:
+        """The entry; None when it is gone, False when nobody can tell."""
+        try:
+            return candidate, await self._entries.read(candidate.key)
+        except StoreError:
+            return candidate, False
+
+    async def _drop(self, keys: Sequence[str]) -> None:
+        """Vectors whose entries are gone."""
+        try:
+            await self._vectors.delete(keys)
+        except StoreError as exc:
+            self._log.event("semantic_write_failed", reason=exc.message)
+
+    def _fail(self, call: ChatCall, outcome: SemanticOutcome, reason: str | None) -> None:
+        call.report.semantic = outcome
+        self._log.event("semantic_failed", request_id=call.report.request_id, outcome=outcome, reason=reason)
+
+
+def read_candidates(answer: Any) -> list[Candidate]:
+    """From an index's answer; raises StoreError for garbage."""
+    try:
+        candidates = [
+            Candidate(
+                key=str(match["id"]),
+                cosine=float(match["score"]),
+                context=str(match["metadata"]["context"]),
+                at_s=float(match["metadata"]["at"]),
+            )
+            for match in answer["matches"]
+        ]
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise StoreError("The vector index's answer can't be read.") from exc
+    if not all(isfinite(candidate.cosine) for candidate in candidates):
+        raise StoreError("The vector index's answer has a score that is no number.")
+    return sorted(candidates, key=lambda candidate: -candidate.cosine)[:CANDIDATES]
