@@ -12,6 +12,8 @@ from .embedder import Embedder
 from .errors import UpstreamError
 from .exact_cache import Directives, Entry
 from .feedback import FeedbackBook
+from .fleet import Fleet
+from .latency import LatencyTable
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store, Vectors
 from .report import CacheTier, with_report
 from .routing import Needs, Route, choose_route
@@ -56,7 +58,16 @@ class Answering:
             feedback.on_bad_hit = semantic.forget
         self._services = Services(
             catalog=settings.catalog,
-            upstreams=Upstreams(settings, edge=edge, cloud=cloud, flights=flights, clock=clock, log=log),
+            upstreams=Upstreams(
+                settings,
+                edge=edge,
+                cloud=cloud,
+                flights=flights,
+                fleet=Fleet(settings.regions, LatencyTable(), clock),
+                clock=clock,
+                log=log,
+                new_id=new_id,
+            ),
             cache=self._cache,
             semantic=semantic,
             clock=clock,

@@ -10,7 +10,8 @@ GatewayError                 carries status, type, param and code
 ├── UpstreamError            a model or a region failed                      -> 502
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
 │   ├── UpstreamBusy         out of capacity or rate limited                 -> 429 or 503
-│   └── CloudUnavailable     no cloud region could be reached                -> 502
+│   ├── CloudUnavailable     no cloud region could be reached                -> 502
+│   └── RegionFailed         what answered in a region was not our service   -> 502
 └── StoreError               a cache could not answer: counted, treated as a miss
 """
 
@@ -125,6 +126,10 @@ class CloudUnavailable(UpstreamError):
     """No cloud region could be reached."""
 
     code = "cloud_unavailable"
+
+
+class RegionFailed(UpstreamError):
+    """What answered in a cloud region was not our service, or did not accept our call."""
 
 
 class StoreError(GatewayError):

@@ -146,6 +146,7 @@ class Gateway:
 
     def _refuse(self, error: GatewayError, report: Report, started_ms: float) -> Reply:
         report.timings_ms["total"] = self._clock.elapsed_ms() - started_ms
+        report.retry_after_s = error.retry_after_s
         self._log.event("refused", request_id=report.request_id, status=error.status, reason=error.code)
         return error_reply(error, report)
 

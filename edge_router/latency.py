@@ -26,12 +26,13 @@ Kind = Literal["ttft", "total", "rtt"]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of the samples in the window. ewma_ms and p95_ms are 0 when there are none."""
+    """Of the samples in the window. All are 0 when there are none."""
 
     count: int = 0
     ewma_ms: float = 0.0
     deviation_ms: float = 0.0
     p95_ms: float = 0.0
+    median_ms: float = 0.0
 
 
 NOTHING: Final = Summary()
@@ -150,8 +151,9 @@ def _summary(times_ms: list[float]) -> Summary:
         difference = ms - mean if position else 0.0
         mean = mean + weight * difference if position else ms
         variance = (1 - weight) * (variance + weight * difference * difference)
-    p95 = sorted(times_ms)[ceil(0.95 * len(times_ms)) - 1]
-    return Summary(len(times_ms), mean, sqrt(variance), p95)
+    ordered, count = sorted(times_ms), len(times_ms)
+    p95, median = ordered[ceil(0.95 * count) - 1], ordered[(count - 1) // 2]
+    return Summary(count, mean, sqrt(variance), p95, median)
 
 
 def _parsed(text: str) -> list[tuple[Kind, str, list[tuple[float, float]]]]:

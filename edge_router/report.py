@@ -27,6 +27,8 @@ class Report:
     tenant: who asks, once known; for telemetry, never shown.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
+    hedged: a second region was asked because the first one was late.
+    retry_after_s: of a failure; a stream has no header left to say it.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
     only moves at I/O, so a part that only computes reads 0.
     """
@@ -48,6 +50,8 @@ class Report:
     semantic: SemanticOutcome | None = None
     similarity: float | None = None
     collapsed: bool = False
+    hedged: bool = False
+    retry_after_s: float | None = None
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     usage: Mapping[str, Any] | None = None
@@ -94,6 +98,8 @@ class Report:
             "route_reason": self.route_reason,
             "cloud_region": self.cloud_region,
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
+            "hedged": self.hedged or None,
+            "retry_after_s": self.retry_after_s,
             "cost_usd": self.cost_usd,
             "cost_avoided_usd": self.cost_avoided_usd,
             "usage": self.usage,

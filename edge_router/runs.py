@@ -7,6 +7,7 @@ from typing import Any
 
 from . import completions, exact_cache, workers_ai
 from .answer_cache import AnswerCache
+from .attempts import Attempt
 from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError
@@ -21,7 +22,7 @@ from .semantic.cache import Embedded, SemanticCache
 from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
 from .timers import done_within
-from .upstreams import Attempt, Upstreams
+from .upstreams import Upstreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ class Services:
     limits: StreamLimits
     cache_ttl_s: int
     feedback: FeedbackBook | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAnswer:
+    """A completion as text and parsed. usage_estimated: its counts are ours, not the model's."""
+
+    text: str
+    body: dict[str, Any]
+    usage_estimated: bool
+
+    async def discard(self) -> None:
+        """There is nothing left to let go of."""
 
 
 class ChatRun:
@@ -64,19 +77,20 @@ class ChatRun:
 
     async def plain(self, route: Route) -> Answer:
         """Raises GatewayError."""
-        text, body = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
+        at, answer = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
+        self._note_answer(at, answer.body["usage"], answer.usage_estimated)
         self._stop_clock()
         if not self._report.collapsed:
-            self._store_later(text, body)
+            self._store_later(answer.text, answer.body)
         self._note_for_rating()
-        return Answer(text)
+        return Answer(answer.text)
 
     async def stream(self, route: Route) -> StreamedAnswer:
         """Waits for the first content, so that the headers tell who answers; a model that thinks longer than a
         heartbeat gets its headers sent before. Raises GatewayError.
         """
         services = self._services
-        opening = asyncio.ensure_future(services.upstreams.first_that_works(self._call, route, self._attempt_stream))
+        opening = asyncio.ensure_future(self._open_first(route))
         try:
             is_open = await done_within(services.clock, opening, services.limits.heartbeat_s)
         except asyncio.CancelledError:
@@ -86,6 +100,10 @@ class ChatRun:
             opening.result()  # nothing was sent yet: a failure is still a proper status
             self._note_first_content()
         return StreamedAnswer(LiveChunks(opening, self, services.limits, services.clock, services.log))
+
+    async def _open_first(self, route: Route) -> OpenStream:
+        self._at, stream = await self._services.upstreams.first_that_works(self._call, route, self._attempt_stream)
+        return stream
 
     def begin(self, stream: OpenStream) -> list[str]:
         self._note_first_content()
@@ -104,6 +122,7 @@ class ChatRun:
         relay, input_text = stream.relay, self._call.input_text
         self.leave(stream)
         if relay.error:
+            self._report.retry_after_s = relay.error.retry_after_s
             self._log_failure(relay.error)
             last = [relay.error_chunk(relay.error)]
         else:
@@ -117,12 +136,13 @@ class ChatRun:
 
     def fail(self, error: GatewayError) -> list[str]:
         self._stop_clock()
+        self._report.retry_after_s = error.retry_after_s
         self._log_failure(error)
         head = {"id": self._completion_id(), "created": self._created_s(), "model": self._call.request.model}
         text = completions.dump({**completions.chunk(head, {}, finish_reason="error"), **error.to_body()})
         return [with_report(text, self._report.body_json())]
 
-    async def _attempt_plain(self, at: Attempt) -> tuple[str, dict[str, Any]]:
+    async def _attempt_plain(self, at: Attempt) -> PlainAnswer:
         response = await self._services.upstreams.call(self._call, at, flight_key=self._store_key)
         try:
             return self._settle_plain(at, await response.text())
@@ -133,15 +153,13 @@ class ChatRun:
     async def _attempt_stream(self, at: Attempt) -> OpenStream:
         response = await self._services.upstreams.call(self._call, at)
         try:
-            opened = await self._open(at, response)
+            return await self._open(at, response)
         except BaseException:
             await response.cancel()
             raise
-        self._at = at
-        return opened
 
-    def _settle_plain(self, at: Attempt, text: str) -> tuple[str, dict[str, Any]]:
-        """The completion as text and parsed, whole and with usage; raises UpstreamError when it is not a completion."""
+    def _settle_plain(self, at: Attempt, text: str) -> PlainAnswer:
+        """The completion, whole and with usage; raises UpstreamError when it is not a completion."""
         completion_id, created_s = self._completion_id(), self._created_s()
         if at.region is None:
             body = workers_ai.parse_answer(
@@ -155,10 +173,9 @@ class ChatRun:
         for position, entry in enumerate(body["choices"]):
             mended |= mend_choice(entry, position, completion_id)
         usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
-        self._note_answer(at, usage, estimated)
         unchanged = at.region is not None and not lacking and not mended and usage == body.get("usage")
         whole = {**body, **lacking, "usage": usage}
-        return (text if unchanged else completions.dump(whole)), whole
+        return PlainAnswer(text if unchanged else completions.dump(whole), whole, estimated)
 
     async def _open(self, at: Attempt, response: UpstreamResponse) -> OpenStream:
         """Reads until the first content, so that everything before it can still become another attempt."""
@@ -184,8 +201,8 @@ class ChatRun:
 
     async def _as_stream(self, at: Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
         """Some models answer with one JSON object although a stream was asked for."""
-        _, body = self._settle_plain(at, await response.text())
-        for chunk in completions.replay(body, include_usage=True):
+        answer = self._settle_plain(at, await response.text())
+        for chunk in completions.replay(answer.body, include_usage=True):
             yield encode_event(chunk).encode()
         yield DONE_EVENT.encode()
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
 from .routing import Thresholds
+from .signing import Key, parse_keys
 
 
 class SettingsError(ValueError):
@@ -17,13 +18,16 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One place where cloud_fallback runs. `residency`: the legal area it lies in, as `eu`."""
+    """One place where cloud_fallback runs. residency: the legal area it lies in, as `eu`. weight: its share of the
+    calls among regions that are as near.
+    """
 
     id: str
     url: str
     latitude: float | None = None
     longitude: float | None = None
     residency: str | None = None
+    weight: float = 1.0
 
 
 def _from_json(value: object) -> object:
@@ -36,6 +40,10 @@ def _from_json(value: object) -> object:
     return value
 
 
+def _keys(value: object) -> object:
+    return parse_keys(value) if isinstance(value, str) and value else ()
+
+
 class _Region(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -44,6 +52,7 @@ class _Region(BaseModel):
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
 
 class _Variables(BaseModel):
@@ -60,8 +69,10 @@ class _Variables(BaseModel):
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
     cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
     memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = Field(8, validation_alias="MEMORY_CACHE_MIB")
+    fallback_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = Field((), validation_alias="FALLBACK_KEYS")
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
     cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
+    answer_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(120, validation_alias="ANSWER_TIMEOUT_S")
     stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
     heartbeat_s: Annotated[float, Field(gt=0, le=600)] = Field(5, validation_alias="HEARTBEAT_S")
     min_tokens_per_s: Annotated[float, Field(ge=0, le=1000)] = Field(1, validation_alias="MIN_TOKENS_PER_S")
@@ -76,7 +87,9 @@ class Settings:
     """What the gateway is configured to do.
 
     cache_ttl_s: how long an exact answer is fresh. memory_cache_bytes: what an isolate may keep of them itself.
-    edge_timeout_s, cloud_timeout_s: from the call to the first token. stream_idle_s: the longest silence within a
+    fallback_keys: the first one signs the calls to the cloud; none: they go unsigned.
+    edge_timeout_s, cloud_timeout_s: from one call to its first token. answer_timeout_s: from the first call of all that
+    one request makes. stream_idle_s: the longest silence within a
     stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
     min_tokens_per_s: a stream that is slower on average, measured from slow_grace_s after its first token on, counts
     as failed; 0 turns that off.
@@ -91,8 +104,10 @@ class Settings:
     catalog: Catalog
     cache_ttl_s: int
     memory_cache_bytes: int
+    fallback_keys: tuple[Key, ...]
     edge_timeout_s: float
     cloud_timeout_s: float
+    answer_timeout_s: float
     stream_idle_s: float
     heartbeat_s: float
     min_tokens_per_s: float
@@ -125,8 +140,10 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         catalog=catalog,
         cache_ttl_s=read.cache_ttl_s,
         memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
+        fallback_keys=read.fallback_keys,
         edge_timeout_s=read.edge_timeout_s,
         cloud_timeout_s=read.cloud_timeout_s,
+        answer_timeout_s=read.answer_timeout_s,
         stream_idle_s=read.stream_idle_s,
         heartbeat_s=read.heartbeat_s,
         min_tokens_per_s=read.min_tokens_per_s,

@@ -38,6 +38,9 @@ class OpenStream:
     relay: StreamRelay
     pending: list[str]
 
+    async def discard(self) -> None:
+        await self.response.cancel()
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

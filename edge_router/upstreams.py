@@ -1,192 +1,259 @@
-"""Models and regions tried in order until one answers. Acts only through ports."""
+"""Models and regions tried in order until one answers, and late calls doubled. Acts only through ports."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from math import isfinite
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
-from . import completions, workers_ai
+from . import cloud_api, completions, workers_ai
+from .attempts import Attempt, Opened, Tries
 from .catalog import Model
 from .chat_call import ChatCall
-from .errors import (
-    CloudUnavailable,
-    GatewayError,
-    RequestRejected,
-    StoreError,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from .errors import CloudUnavailable, GatewayError, RegionFailed, StoreError, UpstreamError, UpstreamTimeout
+from .fleet import Fleet, Outcome
+from .latency import Kind
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, UpstreamResponse
-from .regions import nearest_first
-from .requests import Controls
 from .routing import Route
 from .settings import Region, Settings
-from .timers import Deadline
+from .signing import sign
+from .timers import Deadline, done_within
 
-MAX_EDGE_ATTEMPTS = 2  # two models that fail at one place are the place's fault: go to the cloud
-MAX_CLOUD_ATTEMPTS = 4
-_CHAT_PATH = "/v1/chat/completions"
-_CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
-
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One model to try, at one place. `region` is None at the edge."""
-
-    model: Model
-    region: Region | None
-
-    @property
-    def label(self) -> str:
-        return self.model.id if self.region is None else f"{self.model.id}@{self.region.id}"
+_Result = TypeVar("_Result", bound=Opened)
+_Make = Callable[[Attempt], Awaitable[_Result]]
 
 
 class Upstreams:
     """Everything that can answer. Scope: isolate; holds no state of a request."""
 
     def __init__(
-        self, settings: Settings, *, edge: EdgeModels, cloud: CloudRegions, flights: Flights, clock: Clock, log: Log
+        self,
+        settings: Settings,
+        *,
+        edge: EdgeModels,
+        cloud: CloudRegions,
+        flights: Flights,
+        fleet: Fleet,
+        clock: Clock,
+        log: Log,
+        new_id: Callable[[], str],
     ) -> None:
         self._settings = settings
         self._edge = edge
         self._cloud = cloud
         self._flights = flights
+        self._fleet = fleet
         self._clock = clock
         self._log = log
+        self._new_id = new_id
 
-    async def first_that_works(self, call: ChatCall, route: Route, attempt: Callable[[Attempt], Awaitable[_T]]) -> _T:
+    async def first_that_works(self, call: ChatCall, route: Route, make: _Make[_Result]) -> tuple[Attempt, _Result]:
         """Tries models and regions in order; a failure that another one can't mend ends it.
 
+        make: one attempt. A late one is doubled in another region, so that two may run at once: it must touch nothing
+        that belongs to the request. The report is told here which one it was.
         Raises the last UpstreamError, or the RequestRejected of an upstream that refused the request.
         """
-        failure: GatewayError = CloudUnavailable("No cloud region is configured.")
-        unreachable: set[str] = set()
-        for at in self._attempts(route, call):
-            if at.region is not None and at.region.id in unreachable:
-                continue
-            timeout_s = self._settings.edge_timeout_s if at.region is None else self._settings.cloud_timeout_s
-            started_ms = self._clock.elapsed_ms()
-            try:
-                async with Deadline(self._clock, timeout_s):
-                    return await attempt(at)
-            except TimeoutError:
-                failure = UpstreamTimeout(f"No answer from {at.label} within {timeout_s:g} s.")
-            except CloudUnavailable as exc:
-                failure = exc
-                unreachable.add(at.region.id if at.region else "")
-            except UpstreamError as exc:
-                failure = exc
-            finally:
-                part = "ai" if at.region is None else "cloud"
-                call.report.timings_ms[part] = self._clock.elapsed_ms() - started_ms
-            call.report.fallbacks.append(f"{at.label}: {failure.code}")
-            self._log.event("attempt_failed", request_id=call.report.request_id, upstream=at.label, reason=failure.code)
-        raise failure
+        tries = Tries(call, self._clock.elapsed_ms() + self._settings.answer_timeout_s * 1000)
+        for model in route.models:
+            while (at := self._next(model, tries)) is not None:
+                started_ms = self._clock.elapsed_ms()
+                try:
+                    at, result = await self._raced(tries, at, make)
+                except UpstreamError as exc:
+                    tries.failure = exc
+                else:
+                    _name_place(call, at)
+                    return at, result
+                finally:
+                    part = "ai" if at.region is None else "cloud"
+                    call.report.timings_ms[part] = self._clock.elapsed_ms() - started_ms
+        raise tries.failure
 
     async def call(self, call: ChatCall, at: Attempt, *, flight_key: str | None = None) -> UpstreamResponse:
         """An answer with status 200 whose body is still to come; raises GatewayError for any other.
 
         flight_key: callers with the same key share one cloud call.
         """
-        call.report.cloud_region = call.report.cloud_rtt_ms = None  # of an attempt before
-        call.report.collapsed = False
         if at.region is None:
             response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
             if response.status != 200:
                 text = await response.text()
-                raise workers_ai.parse_error(response.status, text, retry_after_s=_retry_after_s(response))
+                after_s = cloud_api.retry_after_s(response)
+                raise workers_ai.parse_error(response.status, text, retry_after_s=after_s)
             return response
 
         started_ms = self._clock.elapsed_ms()
-        flight_key = flight_key and f"{at.label}:{flight_key}"  # another model or region is another call
-        response = await self._post(call, at.region, completions.dump(_cloud_body(call, at.model)), flight_key)
-        own_ms = _server_timing_ms(response.header("server-timing"))
-        if own_ms is not None and not call.report.collapsed:
-            call.report.cloud_rtt_ms = max(0.0, self._clock.elapsed_ms() - started_ms - own_ms)
-        call.report.cloud_region = at.region.id
+        body = cloud_api.chat_body(call.body, at.model.id, is_stream=bool(call.request.stream))
+        response = await self._post(call, at, at.region, completions.dump(body), flight_key)
+        at.has_answered = response.header(cloud_api.REGION_HEADER) is not None
+        own_ms = cloud_api.own_ms(response)
+        if own_ms is not None and not at.collapsed:
+            at.rtt_ms = max(0.0, self._clock.elapsed_ms() - started_ms - own_ms)
         if response.status != 200:
-            await _raise_cloud_error(response, at)
+            raise await cloud_api.error_of(response, at.label)
         return response
 
-    def _attempts(self, route: Route, call: ChatCall) -> Iterator[Attempt]:
-        """In the route's order, each cloud model in every region, within the limits of each side."""
-        regions = nearest_first(self._settings.regions, call.report.location)
-        left = {"edge": MAX_EDGE_ATTEMPTS, "cloud": MAX_CLOUD_ATTEMPTS}
-        for model in route.models:
-            places: list[Region | None] = [None] if model.side == "edge" else [*regions]
-            for region in places[: left[model.side]]:
-                yield Attempt(model, region)
-            left[model.side] -= len(places[: left[model.side]])
+    def _next(self, model: Model, tries: Tries) -> Attempt | None:
+        """Where to try this model now."""
+        if not tries.may_try(model) or self._clock.elapsed_ms() >= tries.deadline_ms:
+            return None
+        if model.side == "edge":
+            return Attempt(model, None)
+        region = self._region(model, tries, at_any_cost=tries.needs_any_region)
+        return None if region is None else Attempt(model, region)
 
-    async def _post(self, call: ChatCall, region: Region, body: str, flight_key: str | None) -> UpstreamResponse:
+    def _region(self, model: Model, tries: Tries, *, at_any_cost: bool) -> Region | None:
+        report = tries.call.report
+        left = [region for region in self._fleet.regions if not tries.is_tried(model, region)]
+        return self._fleet.choose(left, report.location, report.request_id, at_any_cost=at_any_cost)
+
+    async def _raced(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> tuple[Attempt, _Result]:
+        """The attempt's result, or that of its hedge when that is there first. Raises the error of what failed last."""
+        if at.region is None or len(self._fleet.regions) < 2:
+            return at, await self._try(tries, at, make)
+        first = asyncio.ensure_future(self._try(tries, at, make))
+        racing = {first: at}
+        try:
+            hedge = await self._hedge(tries, at, first)
+            if hedge is not None:
+                racing[asyncio.ensure_future(self._try(tries, hedge, make))] = hedge
+            while True:
+                done, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+                ended = first if first in done else done.pop()
+                at = racing.pop(ended)
+                if racing and isinstance(ended.exception(), UpstreamError):
+                    continue
+                for loser in racing.values():
+                    loser.is_beaten = True
+                return at, ended.result()
+        finally:
+            await _let_go(racing)
+
+    async def _hedge(self, tries: Tries, at: Attempt, first: "asyncio.Future[Any]") -> Attempt | None:
+        """Waits while the attempt may be late. Where to ask as well, None when it has ended or can't be doubled."""
+        assert at.region is not None
+        report = tries.call.report
+        late_after_s = self._fleet.late_after_s(report.location, _kind(tries.call), at.label)
+        while late_after_s is not None and not await done_within(self._clock, first, late_after_s):
+            region = self._region(at.model, tries, at_any_cost=False)
+            if region is None:
+                break
+            if self._fleet.may_hedge(at.region):
+                report.hedged = True
+                self._log.event("hedged", request_id=report.request_id, late=at.label, region=region.id)
+                return Attempt(at.model, region, is_hedge=True)
+        return None
+
+    async def _try(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> _Result:
+        """One attempt within its time; what it says about its region goes to the fleet."""
+        tries.note(at)
+        if at.region is None:
+            return await self._timed(tries, at, make, self._settings.edge_timeout_s)
+        passage = self._fleet.enter(at.region, is_hedge=at.is_hedge)
+        started_ms = self._clock.elapsed_ms()
+        outcome: Outcome = "answered"
+        is_timed = False
+        try:
+            result = await self._timed(tries, at, make, self._settings.cloud_timeout_s)
+            is_timed = not at.collapsed
+        except asyncio.CancelledError:
+            is_timed = at.is_beaten  # it would have taken this long at least
+            outcome = "silent" if at.is_beaten and not at.has_answered else "left"
+            raise
+        except GatewayError as exc:
+            outcome = _outcome(at, exc)
+            raise
+        else:
+            return result
+        finally:
+            location = tries.call.report.location
+            self._fleet.settle(at.region, passage, outcome)
+            if at.rtt_ms is not None:
+                self._fleet.note_rtt(location, at.region, at.rtt_ms)
+            if is_timed:
+                took_ms = self._clock.elapsed_ms() - started_ms
+                self._fleet.note_time(location, _kind(tries.call), at.label, took_ms)
+
+    async def _timed(self, tries: Tries, at: Attempt, make: _Make[_Result], limit_s: float) -> _Result:
+        """Within the attempt's own time and the request's. A failure is noted in report and log."""
+        limit_s = min(limit_s, (tries.deadline_ms - self._clock.elapsed_ms()) / 1000)
+        failure: GatewayError
+        try:
+            async with Deadline(self._clock, limit_s):
+                return await make(at)
+        except TimeoutError:
+            failure = UpstreamTimeout(f"No answer from {at.label} within {limit_s:.3g} s.")
+        except UpstreamError as exc:
+            failure = exc
+        except GatewayError:
+            _name_place(tries.call, at)  # it refused the request, and the caller is told who did
+            raise
+        report = tries.call.report
+        _name_place(tries.call, at if at.has_answered else None)
+        report.fallbacks.append(f"{at.label}: {failure.code}")
+        self._log.event("attempt_failed", request_id=report.request_id, upstream=at.label, reason=failure.code)
+        tries.note_failure(at, failure)
+        raise failure
+
+    async def _post(
+        self, call: ChatCall, at: Attempt, region: Region, body: str, flight_key: str | None
+    ) -> UpstreamResponse:
         """With others or alone: flights that fail cost nobody an answer."""
         if flight_key and self._settings.single_flight == "cloud":
             place = call.report.location.continent or "anywhere"
+            key = f"{place}:{at.label}:{flight_key}"  # another model or region is another call
             try:
-                response, call.report.collapsed = await self._flights.post(
-                    f"{place}:{flight_key}", region, _CHAT_PATH, body, call.forwarded
+                response, at.collapsed = await self._flights.post(
+                    key, region, cloud_api.CHAT_PATH, body, self._headers(call, body)
                 )
-                return response
             except StoreError as exc:
                 self._log.event("flight_failed", request_id=call.report.request_id, reason=exc.message)
-        return await self._cloud.post(region, _CHAT_PATH, body, call.forwarded)
+            else:
+                return response
+        return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body))
 
-
-def _cloud_body(call: ChatCall, model: Model) -> dict[str, Any]:
-    """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams."""
-    body = {name: value for name, value in call.body.items() if name not in _CONTROLS}
-    body["model"] = model.id
-    if call.request.stream:
-        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    return body
-
-
-async def _raise_cloud_error(response: UpstreamResponse, at: Attempt) -> None:
-    """cloud_fallback's own errors are OpenAI-shaped and safe to repeat; anything else is not repeated."""
-    error = _error_object(await response.text())
-    status, code = response.status, error.get("code")
-    if status == 429:
-        raise UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=_retry_after_s(response))
-    if 400 <= status < 500 and error.get("message"):
-        param = error.get("param")
-        raise RequestRejected(
-            str(error["message"]),
-            param=param if isinstance(param, str) else None,
-            code=str(code) if code else None,
-            status=status,
+    def _headers(self, call: ChatCall, body: str) -> dict[str, str]:
+        """What goes along, signed for one call: sent a second time, it is refused as a replay."""
+        if not self._settings.fallback_keys:
+            return dict(call.forwarded)
+        signed = sign(
+            self._settings.fallback_keys[0],
+            method="POST",
+            path=cloud_api.CHAT_PATH,
+            request_id=call.report.request_id,
+            body=body.encode(),
+            nonce=self._new_id(),
+            now_s=self._clock.now_s(),
         )
-    if status == 504:
-        raise UpstreamTimeout(f"No answer from {at.label} in time.")
-    raise UpstreamError(f"{at.label} failed (status {status}).", code=str(code) if code else None)
+        return {**call.forwarded, **signed}
 
 
-def _retry_after_s(response: UpstreamResponse) -> float | None:
-    header = response.header("retry-after") or ""
-    return float(header) if header.isdecimal() and len(header) <= 6 else None
+def _name_place(call: ChatCall, at: Attempt | None) -> None:
+    """Puts into the report who answered, None for nobody."""
+    call.report.cloud_region = at.region.id if at and at.region else None
+    call.report.cloud_rtt_ms = at.rtt_ms if at else None
+    call.report.collapsed = at.collapsed if at else False
 
 
-def _error_object(text: str) -> dict[str, Any]:
-    try:
-        error = json.loads(text)["error"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return error if isinstance(error, dict) else {}
+def _kind(call: ChatCall) -> Kind:
+    """Which times tell when such a call is late: a plain answer comes when it is finished."""
+    return "ttft" if call.request.stream else "total"
 
 
-def _server_timing_ms(header: str | None) -> float | None:
-    """Milliseconds that the service and its upstream took, by its own `Server-Timing`."""
-    if not header:
-        return None
-    total = 0.0
-    for entry in header.split(","):
-        _, found, duration = entry.partition("dur=")
-        if found:
-            try:
-                total += float(duration.split(";")[0])
-            except ValueError:
-                return None
-    return total if isfinite(total) else None
+def _outcome(at: Attempt, error: GatewayError) -> Outcome:
+    """What a failed call says about its region. That its service failed to get an answer from a model says nothing:
+    who asks for a broken model must not close a region for all.
+    """
+    if isinstance(error, CloudUnavailable | RegionFailed) or error.code == "stream_cut":
+        return "failed"
+    return "silent" if isinstance(error, UpstreamTimeout) and not at.has_answered else "answered"
+
+
+async def _let_go(tasks: Collection["asyncio.Future[_Result]"]) -> None:
+    """Ends what is no longer needed, and discards what came too late."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled() and task.exception() is None:
+            await task.result().discard()

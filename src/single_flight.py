@@ -25,7 +25,7 @@ ACCEPT_TIMEOUT_S = 0.2  # an object that takes longer to say that it listens is 
 
 _HOST = "https://flight"
 _CLAIM = "/claim"
-_KEPT_HEADERS = ("content-type", "server-timing", "retry-after")
+_KEPT_HEADERS = ("content-type", "server-timing", "retry-after", "nearside-cloud-region")
 
 
 class SingleFlight(DurableObject):

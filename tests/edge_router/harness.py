@@ -148,6 +148,8 @@ class World:
     regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
     scorer: ComplexityScorer = field(default_factory=KeywordRules)
     timeout_s: float = 5.0
+    answer_timeout_s: float = 60.0
+    fallback_keys: str = ""
     idle_s: float = 5.0
     heartbeat_s: float = 5.0
     min_tokens_per_s: float = 1.0
@@ -168,10 +170,11 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     log: CollectingLog = field(default_factory=CollectingLog)
     background: CollectingBackground = field(default_factory=CollectingBackground)
+    new_id: Callable[[], str] = field(default_factory=CountingIds)
 
     def gateway(self) -> Gateway:
         settings = replace(
-            read_settings({}),
+            read_settings({"FALLBACK_KEYS": self.fallback_keys}),
             auth=self.auth,
             rate_limit="on",
             single_flight=self.single_flight,
@@ -181,6 +184,7 @@ class World:
             cache_ttl_s=3600,
             edge_timeout_s=self.timeout_s,
             cloud_timeout_s=self.timeout_s,
+            answer_timeout_s=self.answer_timeout_s,
             stream_idle_s=self.idle_s,
             heartbeat_s=self.heartbeat_s,
             min_tokens_per_s=self.min_tokens_per_s,
@@ -188,7 +192,6 @@ class World:
             memory_cache_bytes=self.memory_cache_bytes,
             thresholds=Thresholds(),
         )
-        ids = CountingIds()
         feedback = None
         if self.feedback is not None:
             feedback = FeedbackBook(self.feedback, clock=self.clock, log=self.log, flush_after_s=0)
@@ -202,7 +205,7 @@ class World:
             flights=self.flights or FakeFlights(self.cloud),
             clock=self.clock,
             log=self.log,
-            new_id=ids,
+            new_id=self.new_id,
             feedback=feedback,
         )
         return Gateway(
@@ -214,7 +217,7 @@ class World:
             probes=self.probes,
             clock=self.clock,
             log=self.log,
-            new_id=ids,
+            new_id=self.new_id,
         )
 
     async def ask(

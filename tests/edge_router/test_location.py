@@ -132,4 +132,4 @@ REGIONS = [
 )
 def test_order_of_regions(location: Location, expected: str) -> None:
     """The nearest first; without coordinates the configured order."""
-    assert [region.id for region in nearest_first(REGIONS, location)] == expected.split()
+    assert [region.id for region in nearest_first(REGIONS, location, lambda region: None, "")] == expected.split()

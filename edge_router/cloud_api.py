@@ -1,0 +1,76 @@
+"""cloud_fallback's API as the edge speaks it: what is sent, and what its answers say. Pure."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from .errors import GatewayError, RegionFailed, RequestRejected, UpstreamBusy, UpstreamError, UpstreamTimeout
+from .ports import UpstreamResponse
+from .requests import Controls
+
+CHAT_PATH = "/v1/chat/completions"
+REGION_HEADER = "nearside-cloud-region"  # on every answer of the service itself
+_CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
+
+
+def chat_body(body: Mapping[str, Any], model_id: str, *, is_stream: bool) -> dict[str, Any]:
+    """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams."""
+    sent = {name: value for name, value in body.items() if name not in _CONTROLS}
+    sent["model"] = model_id
+    if is_stream:
+        sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
+    return sent
+
+
+async def error_of(response: UpstreamResponse, label: str) -> GatewayError:
+    """What an answer with an error status means. The service's own errors are OpenAI-shaped and safe to repeat;
+    anything else is not repeated.
+    """
+    error = _error_object(await response.text())
+    status, code, after_s = response.status, error.get("code"), retry_after_s(response)
+    if status == 429:
+        return UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=after_s)
+    if status in (401, 403):  # our signature or nothing: callers' keys do not come here
+        return RegionFailed(f"{label} does not accept our calls.", code="cloud_refused")
+    if 400 <= status < 500 and error.get("message"):
+        param = error.get("param")
+        return RequestRejected(
+            str(error["message"]),
+            param=param if isinstance(param, str) else None,
+            code=str(code) if code else None,
+            status=status,
+        )
+    if status == 504:
+        return UpstreamTimeout(f"No answer from {label} in time.")
+    kind = RegionFailed if response.header(REGION_HEADER) is None else UpstreamError
+    return kind(f"{label} failed (status {status}).", code=str(code) if code else None, retry_after_s=after_s)
+
+
+def retry_after_s(response: UpstreamResponse) -> float | None:
+    header = response.header("retry-after") or ""
+    return float(header) if header.isdecimal() and len(header) <= 6 else None
+
+
+def own_ms(response: UpstreamResponse) -> float | None:
+    """Milliseconds that the service and its upstream took, by its own `Server-Timing`; None when it does not say."""
+    header = response.header("server-timing")
+    if not header:
+        return None
+    total = 0.0
+    for entry in header.split(","):
+        _, found, duration = entry.partition("dur=")
+        if found:
+            try:
+                total += float(duration.split(";")[0])
+            except ValueError:
+                return None
+    return total if isfinite(total) else None
+
+
+def _error_object(text: str) -> dict[str, Any]:
+    try:
+        error = json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {}

@@ -1,0 +1,91 @@
+"""The cloud regions as one isolate knows them: how far each is, whether it answers, and when a call to it is late."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from .breaker import Breaker, Passage, State
+from .hedging import HedgeBudget, hedge_after_s
+from .latency import Kind, LatencyTable
+from .location import Location
+from .ports import Clock
+from .regions import nearest_first
+from .settings import Region
+
+# Of one call: the region answered, whatever it said; it is at fault; it said nothing in time; the caller left.
+Outcome = Literal["answered", "failed", "silent", "left"]
+NOWHERE = "-"  # as a colo: the runtime did not say where we are
+
+
+class Fleet:
+    """Scope: isolate. `hedges`: how many were sent, of `calls` calls."""
+
+    def __init__(self, regions: Sequence[Region], latencies: LatencyTable, clock: Clock) -> None:
+        self.regions = tuple(regions)
+        self._latencies = latencies
+        self._clock = clock
+        self._breakers = {region.id: Breaker() for region in regions}
+        self._budget = HedgeBudget()
+        self.calls = 0
+        self.hedges = 0
+
+    def choose(self, regions: Sequence[Region], location: Location, seed: str, *, at_any_cost: bool) -> Region | None:
+        """The nearest of these regions that may be called now.
+
+        at_any_cost: rather one whose breaker is open than none.
+        """
+        now_s = self._clock.now_s()
+        ordered = nearest_first(regions, location, lambda region: self.rtt_ms(location, region), seed)
+        admitted = (region for region in ordered if self._breakers[region.id].admits(now_s))
+        return next(admitted, ordered[0] if ordered and at_any_cost else None)
+
+    def rtt_ms(self, location: Location, region: Region) -> float | None:
+        """Smoothed, None until measured."""
+        known = self._latencies.summary(location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s())
+        return known.ewma_ms if known.count else None
+
+    def note_rtt(self, location: Location, region: Region, rtt_ms: float) -> None:
+        self._latencies.add(location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s(), ms=rtt_ms)
+
+    def note_time(self, location: Location, kind: Kind, label: str, ms: float) -> None:
+        """How long a call took until its first content (`ttft`) or its end (`total`). label: model and region."""
+        self._latencies.add(location.colo or NOWHERE, kind, label, now_s=self._clock.now_s(), ms=ms)
+
+    def late_after_s(self, location: Location, kind: Kind, label: str) -> float | None:
+        times = self._latencies.summary(location.colo or NOWHERE, kind, label, now_s=self._clock.now_s())
+        return hedge_after_s(times)
+
+    def enter(self, region: Region, *, is_hedge: bool) -> Passage:
+        """Notes a call that goes now; it is to be settled once."""
+        if is_hedge:
+            self.hedges += 1
+        else:
+            self.calls += 1
+            self._budget.earn()
+        return self._breakers[region.id].enter(self._clock.now_s())
+
+    def settle(self, region: Region, passage: Passage, outcome: Outcome) -> None:
+        breaker, now_s = self._breakers[region.id], self._clock.now_s()
+        if outcome == "answered":
+            breaker.succeeded(passage, now_s)
+        elif outcome == "failed":
+            breaker.failed(passage, now_s)
+        elif outcome == "silent":
+            breaker.stayed_silent(passage, now_s)
+        else:
+            breaker.left(passage)
+
+    def may_hedge(self, region: Region) -> bool:
+        """Whether a late call to this region may be doubled. What waits for a region that is known to fail is not late
+        but lost, and costs nothing of the budget.
+        """
+        return self._breakers[region.id].state(self._clock.now_s()) != "closed" or self._budget.spend()
+
+    def states(self) -> dict[str, State]:
+        now_s = self._clock.now_s()
+        return {region_id: breaker.state(now_s) for region_id, breaker in self._breakers.items()}
+
+    def suspect(self, region_ids: Iterable[str]) -> None:
+        """What another isolate found failing."""
+        for region_id in region_ids:
+            if region_id in self._breakers:
+                self._breakers[region_id].suspect(self._clock.now_s())
