@@ -19,7 +19,6 @@ from .ports import Background, Clock, EdgeModels
 from .replies import (
     ChatEvents,
     Encoder,
-    EventStream,
     Reply,
     Stream,
     event_reply,
@@ -31,6 +30,7 @@ from .report import Report, with_report
 from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
+from .streaming import Send
 from .text_completions import BatchRequest, TextEvents
 
 MODELS_PREFIX = "/v1/models/"
@@ -209,6 +209,7 @@ class Endpoints:
     async def _stream_texts(self, call: Call, bodies: Sequence[dict[str, Any]]) -> Reply:
         """One stream after the other; the first one's failure is still a proper status."""
         choices_per_prompt = call.body.get("n") or 1
+        usages: list[Mapping[str, Any]] = []
 
         async def open_stream(place: int) -> Reply:
             report = call.report if place == 0 else _part(call, len(bodies)).report
@@ -216,7 +217,8 @@ class Endpoints:
             answer = await self._answering.answer(chat)
             assert isinstance(answer, StreamedAnswer)
             is_final = place == len(bodies) - 1
-            encoder: Encoder = TextEvents(place=place, choices_per_prompt=choices_per_prompt, is_final=is_final)
+            first_index = place * choices_per_prompt
+            encoder: Encoder = TextEvents(first_index=first_index, is_final=is_final, usages=usages)
             reply = event_reply(answer.chunks, encoder, report)
             if isinstance(reply.body, str):
                 _add_costs(call.report, report)
@@ -255,50 +257,47 @@ class Endpoints:
 
 
 class ChainedStream:
-    """Several streams as one, each opened when the one before has ended. Scope: request."""
+    """Several streams as one, each opened when the one before has ended."""
 
     def __init__(self, first: str | Stream, rest: Sequence[Callable[[], Awaitable[Reply]]]) -> None:
-        self._current: str | Stream | None = first
+        self._current: str | Stream = first
         self._rest = list(rest)
         self.on_end: Callable[[], None] | None = None
-        self.on_silence: Callable[[], None] | None = None
+        self.has_failed = False
 
-    def __aiter__(self) -> "ChainedStream":
-        return self
-
-    async def __anext__(self) -> str:
-        while True:
-            if isinstance(self._current, str):
-                text, self._current = self._current, None
-                return text
-            if self._current is not None:
-                self._current.on_silence = self.on_silence
-                try:
-                    return await anext(self._current)
-                except StopAsyncIteration:
-                    has_failed = isinstance(self._current, EventStream) and self._current.has_failed
-                    if has_failed and self._rest:
-                        self._rest.clear()
-                        self._current = DONE_EVENT
-                        continue
-                    self._current = None
-            if not self._rest:
-                self._end()
-                raise StopAsyncIteration
-            self._current = await self._open_next()
+    async def run(self, send: Send[str]) -> None:
+        await self._run_current(send)
+        while self._rest:
+            await self._open_next()
+            await self._run_current(send)
+        self._end()
 
     async def aclose(self) -> None:
-        self._rest.clear()
-        if isinstance(self._current, EventStream | ChainedStream):
+        if not isinstance(self._current, str):
             await self._current.aclose()
         self._end()
 
-    async def _open_next(self) -> str | Stream:
+    async def _run_current(self, send: Send[str]) -> None:
+        if isinstance(self._current, str):
+            send(self._current)
+            return
+        await self._current.run(send)
+        self.has_failed = self._current.has_failed
+        if not self._rest:
+            return
+        if self.has_failed:
+            self._rest.clear()
+            send(DONE_EVENT)
+        else:
+            await self._current.aclose()
+
+    async def _open_next(self) -> None:
         """A prompt that fails ends the whole stream: its answer can't be left out without a word."""
         reply = await self._rest.pop(0)()
+        self._current = reply.body
         if isinstance(reply.body, str) and reply.status != 200:
+            self.has_failed = True
             self._rest.clear()
-        return reply.body
 
     def _end(self) -> None:
         on_end, self.on_end = self.on_end, None

@@ -1,6 +1,6 @@
 """What the gateway needs of the outside world. Adapters: `src/` in the Worker, `tests/fakes.py` in tests."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from .feedback_records import AnswerRecord, Rating
@@ -50,8 +50,15 @@ class UpstreamResponse(Protocol):
         """The whole body. Raises UpstreamError when it breaks off."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises UpstreamError when it breaks off."""
+    async def read(self) -> bytes | None:
+        """The next piece of the body as it arrives, None at its end. Raises UpstreamError when it breaks off."""
+        ...
+
+    async def push(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        """Hands over the rest of the body, each piece as it arrives; what `take` returns is waited for first.
+
+        Raises UpstreamError when it breaks off. `take` must not raise.
+        """
         ...
 
     async def cancel(self) -> None:

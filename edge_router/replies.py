@@ -1,6 +1,6 @@
 """What the gateway sends back: plain bodies and streams of events, each with the report in headers and body."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from . import completions
 from .errors import GatewayError, MethodNotAllowed
 from .report import Report, with_report
 from .sse import DONE_EVENT, KEEP_ALIVE, encode_event
-from .streaming import LiveChunks
+from .streaming import Batch, LiveChunks, Send
 
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
@@ -31,12 +31,27 @@ class ChatEvents:
         return events + DONE_EVENT if is_last else events
 
 
-class EventStream:
-    """Text to send, piece by piece, until the answer has ended. Close it when nobody listens any more.
+class Stream(Protocol):
+    """A body that is still coming. on_end: called once, when it has ended in whatever way. Scope: request."""
 
-    on_silence: set by whoever sends; called when a heartbeat should be sent while a piece is awaited.
-    on_end: called once, when the stream has ended in whatever way. Scope: request.
-    """
+    on_end: Callable[[], None] | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended with an error event."""
+        ...
+
+    async def run(self, send: Send[str]) -> None:
+        """Sends the body piece by piece until it has ended. Cancel it when nobody listens any more."""
+        ...
+
+    async def aclose(self) -> None:
+        """To be awaited after `run`, however that ended: lets the upstream go."""
+        ...
+
+
+class EventStream:
+    """`Stream` of live chunks as events."""
 
     def __init__(self, chunks: LiveChunks, encoder: Encoder, on_end: Callable[[], None] | None = None) -> None:
         self._chunks = chunks
@@ -44,29 +59,19 @@ class EventStream:
         self.on_end = on_end
 
     @property
-    def on_silence(self) -> Callable[[], None] | None:
-        return self._chunks.on_silence
-
-    @on_silence.setter
-    def on_silence(self, beat: Callable[[], None] | None) -> None:
-        self._chunks.on_silence = beat
-
-    @property
     def has_failed(self) -> bool:
-        """Whether it ended with an error event."""
         return self._chunks.has_failed
 
-    def __aiter__(self) -> "EventStream":
-        return self
+    async def run(self, send: Send[str]) -> None:
+        encode = self._encoder.encode
 
-    async def __anext__(self) -> str:
-        batch = await anext(self._chunks)
-        if not batch.texts and not batch.is_last:
-            return KEEP_ALIVE
-        text = self._encoder.encode(batch.texts, batch.is_last)
-        if batch.is_last:
-            self._end()
-        return text
+        def send_batch(batch: Batch, /) -> Awaitable[None] | None:
+            if not batch.texts and not batch.is_last:
+                return send(KEEP_ALIVE)
+            return send(encode(batch.texts, batch.is_last))
+
+        await self._chunks.run(send_batch)
+        self._end()
 
     async def aclose(self) -> None:
         await self._chunks.aclose()
@@ -76,19 +81,6 @@ class EventStream:
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end()
-
-
-class Stream(Protocol):
-    """A body that is still coming."""
-
-    on_end: Callable[[], None] | None
-    on_silence: Callable[[], None] | None
-
-    def __aiter__(self) -> "Stream": ...
-
-    async def __anext__(self) -> str: ...
-
-    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One chat answered by a model, plainly or as a stream, with its report and its place in the cache."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,24 +187,21 @@ class ChatRun:
             limit_tokens=self._call.limit_tokens,
             include_usage=self._call.request.include_usage,
         )
-        chunks = response.chunks() if _is_event_stream(response) else self._as_stream(at, response)
         pending: list[str] = []
-        async for chunk in chunks:
-            pending += relay.feed(chunk)
-            if relay.has_content or relay.is_done or relay.error:
-                break
-        else:
-            pending += relay.end()
+        if not _is_event_stream(response):
+            pending += relay.feed(await self._as_events(at, response))
+        while not (relay.has_content or relay.is_done or relay.error):
+            data = await response.read()
+            pending += relay.end() if data is None else relay.feed(data)
         if relay.error:
             raise relay.error
-        return OpenStream(at.label, response, chunks, relay, pending)
+        return OpenStream(at.label, response, relay, pending)
 
-    async def _as_stream(self, at: Attempt, response: UpstreamResponse) -> AsyncIterator[bytes]:
+    async def _as_events(self, at: Attempt, response: UpstreamResponse) -> bytes:
         """Some models answer with one JSON object although a stream was asked for."""
         answer = self._settle_plain(at, await response.text())
-        for chunk in completions.replay(answer.body, include_usage=True):
-            yield encode_event(chunk).encode()
-        yield DONE_EVENT.encode()
+        chunks = completions.replay(answer.body, include_usage=True)
+        return ("".join(map(encode_event, chunks)) + DONE_EVENT).encode()
 
     def _note_first_content(self) -> None:
         """In time for the headers, or for the first chunk when they have left already."""

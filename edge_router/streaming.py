@@ -1,18 +1,29 @@
 """One live stream to a caller: batches of chunks as they arrive, heartbeats while nothing does, and always an end.
 
 The pure rules of what a stream may say are in `relay`; here is when: how long a model may think, be silent or
-crawl, and that whoever stops listening stops the upstream.
+crawl, and that whoever stops listening stops the upstream. Once a stream is open, the upstream's bytes are pushed
+through: nothing is awaited for a chunk, because waking a coroutine costs more than rewriting one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .errors import GatewayError, UpstreamTimeout
 from .ports import Clock, Log, UpstreamResponse
 from .relay import StreamRelay
 from .timers import done_within
+
+FAREWELL_S = 1.0  # for an upstream that has said `[DONE]` to end by itself
+
+_Piece = TypeVar("_Piece", contravariant=True)
+
+
+class Send(Protocol[_Piece]):
+    """Takes a piece at once. What it returns, if anything, ends when there is room for more."""
+
+    def __call__(self, piece: _Piece, /) -> Awaitable[None] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,6 @@ class OpenStream:
 
     label: str
     response: UpstreamResponse
-    chunks: AsyncIterator[bytes]
     relay: StreamRelay
     pending: list[str]
 
@@ -48,6 +58,9 @@ class Batch:
 
     texts: list[str]
     is_last: bool
+
+
+HEARTBEAT = Batch([], is_last=False)
 
 
 class Storyteller(Protocol):
@@ -71,10 +84,7 @@ class Storyteller(Protocol):
 
 
 class LiveChunks:
-    """The batches of one answer, ended by one whose `is_last` is set. Close it to stop the upstream.
-
-    on_silence: called when a heartbeat is due while a batch is awaited. Scope: request.
-    """
+    """The batches of one answer. Scope: request. Whoever has run it closes it, in whatever way it ended."""
 
     def __init__(
         self,
@@ -89,145 +99,216 @@ class LiveChunks:
         self._limits = limits
         self._clock = clock
         self._log = log
-        self._stream: OpenStream | None = None
+        self._flow: _Flow | None = None
         self._is_over = False
-        self._watchdog: _Watchdog | None = None
-        self.on_silence: Callable[[], None] | None = None
         self.has_failed = False
 
-    def __aiter__(self) -> "LiveChunks":
-        return self
-
-    async def __anext__(self) -> Batch:
-        if self._is_over:
-            raise StopAsyncIteration
-        if self._stream is not None:
-            return await self._next(self._stream)
-
-        is_open = await done_within(self._clock, self._opening, self._limits.heartbeat_s)
-        if self._is_over:  # closed meanwhile
-            raise StopAsyncIteration
-        if not is_open:
-            return Batch([], is_last=False)
+    async def run(self, send: Send[Batch]) -> None:
+        """Sends every batch; the last one has `is_last` set. Cancel it when nobody listens any more."""
+        while not await done_within(self._clock, self._opening, self._limits.heartbeat_s):
+            await _room(send(HEARTBEAT))
         try:
-            self._stream = self._opening.result()
+            stream = self._opening.result()
         except GatewayError as exc:
-            return self._fail(exc)
+            last = self._fail(exc)
         except Exception as exc:
-            return self._fail(self._crash(exc))
-        texts = self._owner.begin(self._stream)
-        self._watchdog = _Watchdog(self._stream, self._limits, self._clock, self._beat)
-        return Batch(texts, is_last=False) if texts else await self._next(self._stream)
-
-    def _fail(self, error: GatewayError) -> Batch:
-        self._is_over = self.has_failed = True
-        return Batch(self._owner.fail(error), is_last=True)
+            last = self._fail(self._crash(exc, None))
+        else:
+            last = await self._tell(stream, send)
+        self._is_over = True
+        send(Batch(last, is_last=True))
 
     async def aclose(self) -> None:
-        """Harmless after the end. Before it, the upstream is told that nobody listens."""
+        """Lets the upstream go: tells one that has not ended that nobody listens."""
+        flow, self._flow = self._flow, None
         if self._is_over:
+            if flow is not None:
+                await flow.close(FAREWELL_S)
             return
         self._is_over = True
-        if self._watchdog is not None:
-            self._watchdog.stop()
         self._opening.cancel()  # an upstream that is being opened is told by whoever opens it
         await asyncio.wait({self._opening})
-        if not self._opening.cancelled() and self._opening.exception() is None:
-            stream = self._opening.result()
-            self._owner.leave(stream)
-            await stream.response.cancel()
+        if self._opening.cancelled() or self._opening.exception() is not None:
+            return
+        stream = self._opening.result()
+        self._owner.leave(stream)
+        await (flow.close(0.0) if flow is not None else stream.response.cancel())
 
-    async def _next(self, stream: OpenStream) -> Batch:
-        relay, watchdog, texts = stream.relay, self._watchdog, []
-        assert watchdog is not None
-        while not relay.is_done and not relay.error:
-            watchdog.wait()
+    async def _tell(self, stream: OpenStream, send: Send[Batch]) -> list[str]:
+        """The story but for its last chunks, which it returns."""
+        relay = stream.relay
+        texts = self._owner.begin(stream)
+        rest: list[str] = []
+        if relay.is_done or relay.error:
+            rest = texts
+        else:
+            if texts:
+                await _room(send(Batch(texts, is_last=False)))
+            self._flow = _Flow(stream, send, self._limits, self._clock)
             try:
-                chunk = await anext(stream.chunks, None)
-                texts = relay.end() if chunk is None else relay.feed(chunk)
+                rest = await self._flow.run()
             except GatewayError as exc:
                 relay.error = exc
             except Exception as exc:
-                relay.error = self._crash(exc)
-            if self._is_over:  # closed meanwhile
-                raise StopAsyncIteration
-            relay.error = watchdog.verdict() or relay.error
-            if texts and not relay.is_done and not relay.error:
-                return Batch(texts, is_last=False)
+                relay.error = self._crash(exc, stream.label)
+        self.has_failed = relay.error is not None
+        return rest + self._owner.settle(stream)
 
-        self._is_over = True
-        watchdog.stop()
-        last = Batch(texts + self._owner.settle(stream), is_last=True)
-        if relay.error:
-            self.has_failed = True
-            await stream.response.cancel()
-        return last
+    def _fail(self, error: GatewayError) -> list[str]:
+        self.has_failed = True
+        return self._owner.fail(error)
 
-    def _crash(self, exc: Exception) -> GatewayError:
+    def _crash(self, exc: Exception, upstream: str | None) -> GatewayError:
         """A bug must not end a stream without a word."""
-        upstream = self._stream.label if self._stream else None
         self._log.event("crash", reason=type(exc).__name__, upstream=upstream)
         return GatewayError("The gateway failed while streaming.", code="internal_error")
 
+
+class _Flow:
+    """An open upstream's bytes, rewritten and sent on as they are pushed. Scope: one live stream."""
+
+    def __init__(self, stream: OpenStream, send: Send[Batch], limits: StreamLimits, clock: Clock) -> None:
+        self._stream = stream
+        self._relay = stream.relay
+        self._send = send
+        self._clock = clock
+        self._rest: list[str] = []
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._holding: asyncio.Task[None] | None = None
+        self._watchdog = _Watchdog(stream.relay, limits, clock, self._beat, self._fail)
+        self._pushing = asyncio.ensure_future(stream.response.push(self._take))
+        self._pushing.add_done_callback(self._note_end)
+
+    async def run(self) -> list[str]:
+        """The texts that arrived with the end and were not sent yet. Raises what ended the stream otherwise."""
+        try:
+            await self._over
+        finally:
+            self._watchdog.stop()
+            if self._holding is not None:
+                self._holding.cancel()
+        return self._rest
+
+    async def close(self, patience_s: float) -> None:
+        """patience_s: for an upstream that is about to end by itself."""
+        if not (self._relay.is_done and await done_within(self._clock, self._pushing, patience_s)):
+            await self._stream.response.cancel()
+            self._pushing.cancel()
+            await asyncio.wait({self._pushing})
+
+    def _take(self, data: bytes) -> Awaitable[None] | None:
+        if self._over.done():
+            return None
+        try:
+            texts = self._relay.feed(data)
+        except Exception as exc:
+            self._fail(exc)
+            return None
+        self._watchdog.saw_data()
+        if self._relay.is_done or self._relay.error or self._over.done():
+            self._end(texts)
+            return None
+        room = self._send(Batch(texts, is_last=False)) if texts else None
+        return None if room is None else self._hold(room)
+
+    def _hold(self, room: Awaitable[None]) -> Awaitable[None]:
+        """The caller reads slowly: that is no fault of the model's."""
+
+        async def hold() -> None:
+            self._watchdog.pause()
+            await room
+            self._watchdog.resume()
+
+        self._holding = asyncio.ensure_future(hold())
+        return self._holding
+
+    def _note_end(self, pushing: "asyncio.Task[None]") -> None:
+        """The upstream's bytes are over, in whatever way."""
+        error = None if pushing.cancelled() else pushing.exception()
+        if self._over.done():
+            return
+        if error is None:
+            self._end(self._relay.end())
+        else:
+            self._fail(error)
+
+    def _end(self, texts: list[str]) -> None:
+        self._rest += texts
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
+
     def _beat(self) -> None:
-        if self.on_silence is not None:
-            self.on_silence()
+        self._send(HEARTBEAT)
 
 
 class _Watchdog:
     """One timer per stream instead of one per chunk: timers are costly, and counted, in a Worker."""
 
-    def __init__(self, stream: OpenStream, limits: StreamLimits, clock: Clock, beat: Callable[[], None]) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        relay: StreamRelay,
+        limits: StreamLimits,
+        clock: Clock,
+        beat: Callable[[], None],
+        fail: Callable[[GatewayError], None],
+    ) -> None:
+        self._relay = relay
         self._limits = limits
         self._clock = clock
         self._beat = beat
-        self._waited_s = 0.0  # for the model, the caller's own pauses left out
-        self._waiting_since_ms: float | None = None
-        self._error: GatewayError | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._fail = fail
+        # When the model began to be waited for, and when it last sent something; the caller's pauses move both on.
+        self._began_ms = self._last_ms = clock.elapsed_ms()
+        self._paused_ms: float | None = None
         self._stop_timer = clock.after(self._pause_s(0.0), self._look)
 
-    def wait(self) -> None:
-        """Notes that a read begins."""
-        self._waiting_since_ms = self._clock.elapsed_ms()
+    def saw_data(self) -> None:
+        self._last_ms = self._clock.elapsed_ms()
+        self._judge_speed(self._last_ms)
 
-    def verdict(self) -> GatewayError | None:
-        """Notes that something arrived. Why the stream must end, or None."""
-        self._waited_s += self._silent_s()
-        self._waiting_since_ms = None
-        return self._error or self._too_slow()
+    def pause(self) -> None:
+        self._paused_ms = self._clock.elapsed_ms()
+
+    def resume(self) -> None:
+        assert self._paused_ms is not None
+        now_ms = self._clock.elapsed_ms()
+        self._began_ms += now_ms - self._paused_ms
+        self._last_ms = now_ms
+        self._paused_ms = None
 
     def stop(self) -> None:
         self._stop_timer()
 
     def _look(self) -> None:
-        silent_s = self._silent_s()
-        if silent_s >= self._limits.idle_s:
-            self._error = UpstreamTimeout("The model stopped sending.", code="stream_stalled")
-        else:
-            self._error = self._too_slow()
-        if self._error:
-            # The read that is awaited ends with the upstream, and then asks for the verdict.
-            self._ending = asyncio.ensure_future(self._stream.response.cancel())
-            return
-        if silent_s >= self._limits.heartbeat_s:
-            self._beat()
+        silent_s = 0.0
+        if self._paused_ms is None:
+            now_ms = self._clock.elapsed_ms()
+            silent_s = (now_ms - self._last_ms) / 1000
+            if silent_s >= self._limits.idle_s:
+                self._fail(UpstreamTimeout("The model stopped sending.", code="stream_stalled"))
+                return
+            self._judge_speed(now_ms)
+            if silent_s >= self._limits.heartbeat_s:
+                self._beat()
         self._stop_timer = self._clock.after(self._pause_s(silent_s), self._look)
-
-    def _silent_s(self) -> float:
-        since_ms = self._waiting_since_ms
-        return 0.0 if since_ms is None else (self._clock.elapsed_ms() - since_ms) / 1000
 
     def _pause_s(self, silent_s: float) -> float:
         """Until the next thing that could be due."""
         heartbeat_s = self._limits.heartbeat_s
         return max(0.01, min(heartbeat_s - silent_s % heartbeat_s, self._limits.idle_s - silent_s))
 
-    def _too_slow(self) -> GatewayError | None:
-        elapsed_s = self._waited_s + self._silent_s()
-        if elapsed_s < self._limits.grace_s or self._stream.relay.is_done:
-            return None
-        if self._stream.relay.deltas >= self._limits.min_tokens_per_s * elapsed_s:
-            return None
-        return UpstreamTimeout("The model sends too slowly.", code="stream_too_slow")
+    def _judge_speed(self, now_ms: float) -> None:
+        elapsed_s = (now_ms - self._began_ms) / 1000
+        if elapsed_s < self._limits.grace_s or self._relay.is_done:
+            return
+        if self._relay.deltas < self._limits.min_tokens_per_s * elapsed_s:
+            self._fail(UpstreamTimeout("The model sends too slowly.", code="stream_too_slow"))
+
+
+async def _room(room: Awaitable[None] | None) -> None:
+    if room is not None:
+        await room

@@ -95,17 +95,32 @@ def from_chats(chats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class TextEvents:
-    """Chat chunks as text completion chunks. place: of the prompt in its list, which counts the choices on."""
+    """Chat chunks as text completion chunks: of one prompt, or of one in a list whose streams follow each other.
 
-    def __init__(self, *, place: int = 0, choices_per_prompt: int = 1, is_final: bool = True) -> None:
-        self._first_index = place * choices_per_prompt
+    first_index: of this prompt's choices, which count on from those before. is_final: no prompt follows. usages: of the
+    prompts before, this one's is added; the last prompt tells the sum.
+    """
+
+    def __init__(
+        self, *, first_index: int = 0, is_final: bool = True, usages: list[Mapping[str, Any]] | None = None
+    ) -> None:
+        self._first_index = first_index
         self._is_final = is_final
+        self._usages = [] if usages is None else usages
 
     def encode(self, texts: list[str], is_last: bool) -> str:
-        events = "".join(encode_event(self._translated(json.loads(text))) for text in texts)
+        events = "".join(encode_event(text) for text in map(self._translated, texts) if text is not None)
         return events + DONE_EVENT if is_last and self._is_final else events
 
-    def _translated(self, chunk: dict[str, Any]) -> str:
+    def _translated(self, text: str) -> str | None:
+        """None for the token counts of a prompt that is not the last."""
+        chunk = json.loads(text)
+        if not chunk["choices"]:
+            self._usages.append(chunk["usage"])
+            if not self._is_final:
+                return None
+            if len(self._usages) > 1:
+                chunk["usage"] = _sum(self._usages)
         choices = [
             _choice(
                 entry["delta"].get("content") or "",

@@ -5,7 +5,7 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from edge_router.ports import (
     UpstreamResponse,
     Vectors,
 )
+from edge_router.replies import Stream
 from edge_router.report import Report
 from edge_router.settings import Region
 
@@ -163,7 +164,7 @@ class FakeUpstreamResponse:
         headers: Mapping[str, str] | None = None,
         on_read: Callable[[], None] = (lambda: None),
     ) -> None:
-        self._steps = steps
+        self._steps = list(steps)
         self._status = status
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._on_read = on_read
@@ -196,19 +197,27 @@ class FakeUpstreamResponse:
         return self._headers.get(name.lower())
 
     async def text(self) -> str:
-        return b"".join([step async for step in self.chunks()]).decode()
+        parts = []
+        while (part := await self.read()) is not None:
+            parts.append(part)
+        return b"".join(parts).decode()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for step in self._steps:
-            if self._end.is_set():
-                return
+    async def read(self) -> bytes | None:
+        while self._steps and not self._end.is_set():
+            step = self._steps.pop(0)
             self._on_read()
             if isinstance(step, Exception):
                 raise step
             if isinstance(step, bytes):
-                yield step
-            else:
-                await self._pause(None if step == STALL else float(step))
+                return step
+            await self._pause(None if step == STALL else float(step))
+        return None
+
+    async def push(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        while (part := await self.read()) is not None:
+            room = take(part)
+            if room is not None:
+                await room
 
     async def cancel(self) -> None:
         self.cancels += 1
@@ -417,6 +426,56 @@ class FakeRequest:
         if isinstance(self.content, Exception):
             raise self.content
         return self.content
+
+
+class Caller:
+    """Listens to a streamed body as the Worker's own sink does. pause_s: until there is room after each piece."""
+
+    def __init__(self, body: Stream, *, pause_s: float | None = None) -> None:
+        self.parts: list[str] = []
+        self._body = body
+        self._pause_s = pause_s
+        self._running: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
+
+    async def hear_all(self) -> list[str]:
+        """Every piece until the end."""
+        try:
+            await self._body.run(self._send)
+        finally:
+            await self._body.aclose()
+        return self.parts
+
+    async def hear(self, count: int) -> None:
+        """Waits until so many pieces have come; nothing is run for none."""
+        if count and self._running is None:
+            self._running = asyncio.ensure_future(self._body.run(self._send))
+        async with asyncio.timeout(5):
+            while len(self.parts) < count:
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def leave(self) -> None:
+        """In the middle."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+        await self._body.aclose()
+
+    def _send(self, part: str, /) -> Awaitable[None] | None:
+        self.parts.append(part)
+        self._heard.set()
+        if self._pause_s is None:
+            return None
+        loop = asyncio.get_running_loop()
+        room = loop.create_future()
+
+        def clear() -> None:
+            if not room.done():
+                room.set_result(None)
+
+        loop.call_later(self._pause_s, clear)
+        return room
 
 
 class CountingIds:

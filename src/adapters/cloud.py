@@ -34,7 +34,7 @@ class FetchCloudRegions:
         init = to_object({"redirect": "manual", **options})
         init.signal = controller.signal
         try:
-            return JsUpstreamResponse(await fetch(region.url + path, init))
+            return JsUpstreamResponse(await fetch(region.url + path, init), controller)
         except JsException as exc:
             raise CloudUnavailable(f"The cloud region {region.id} could not be reached.") from exc
         except asyncio.CancelledError:

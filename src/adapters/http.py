@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from js import JSON, Object, ReadableStream, Response, TextEncoder, WritableStream
@@ -16,9 +15,9 @@ from edge_router.location import CF_FIELDS, read_location
 from edge_router.ports import Background
 from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
-from edge_router.sse import KEEP_ALIVE
 
 MAX_UNREAD_BYTES = 256 * 1024  # of a stream whose caller reads slowly; then its model is read no further
+UNCHECKED_BYTES = 16 * 1024  # sent before the caller's reading is looked at: each look costs microseconds
 # A body that is refused is read all the same, up to here: a connection with unread bytes is reset, and a caller who is
 # still sending never sees why.
 MAX_UNWANTED_BYTES = 64 * 1024 * 1024
@@ -87,10 +86,13 @@ class _Sink:
 
     def __init__(self, events: Stream) -> None:
         self._events = events
-        self._encoder = TextEncoder.new()
+        self._encode = TextEncoder.new().encode
         self._controller: Any = None
+        self._enqueue: Any = None
         self._pumping: asyncio.Task[Any] | None = None
+        self._unchecked_bytes = 0
         self._room: asyncio.Future[None] | None = None
+        self._has_left = False
         self._proxies = [create_proxy(method) for method in (self._start, self._pull, self._cancel)]
         source = Object.new()
         source.type = "bytes"
@@ -99,31 +101,41 @@ class _Sink:
 
     async def pump(self) -> None:
         self._pumping = asyncio.current_task()
-        self._events.on_silence = partial(self._send, KEEP_ALIVE)
         try:
-            async for text in self._events:
-                self._send(text)
-                if self._controller.desiredSize < -MAX_UNREAD_BYTES:
-                    self._room = asyncio.get_running_loop().create_future()
-                    await self._room
-            self._controller.close()
+            if not self._has_left:
+                await self._events.run(self._send)
+                self._controller.close()
         except (JsException, asyncio.CancelledError):
-            await self._events.aclose()
+            self._has_left = True
         finally:
+            await self._events.aclose()
             for proxy in self._proxies:
                 proxy.destroy()
 
-    def _send(self, text: str) -> None:
-        self._controller.enqueue(self._encoder.encode(text))
+    def _send(self, text: str, /) -> Awaitable[None] | None:
+        if self._has_left:
+            return None
+        data = self._encode(text)
+        self._enqueue(data)
+        self._unchecked_bytes += len(text)
+        if self._unchecked_bytes < UNCHECKED_BYTES:
+            return None
+        self._unchecked_bytes = 0
+        if self._controller.desiredSize >= -MAX_UNREAD_BYTES:
+            return None
+        self._room = asyncio.get_running_loop().create_future()
+        return self._room
 
     def _start(self, controller: Any) -> None:
         self._controller = controller
+        self._enqueue = controller.enqueue
 
     def _pull(self, controller: Any) -> None:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
     def _cancel(self, reason: Any = None) -> None:
+        self._has_left = True
         if self._pumping is not None:
             self._pumping.cancel()
 

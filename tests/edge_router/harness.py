@@ -19,6 +19,7 @@ from edge_router.replies import Reply
 from edge_router.routing import Thresholds
 from edge_router.settings import Region, read_settings
 from tests.fakes import (
+    Caller,
     CloudCall,
     CollectingBackground,
     CollectingLog,
@@ -275,7 +276,7 @@ def error_of(reply: Reply) -> dict[str, Any]:
 async def read_events(reply: Reply) -> list[str]:
     """Every event and comment of a streamed reply, as text without its blank line."""
     assert reply.headers["content-type"].startswith("text/event-stream")
-    text = reply.body if isinstance(reply.body, str) else "".join([part async for part in reply.body])
+    text = reply.body if isinstance(reply.body, str) else "".join(await Caller(reply.body).hear_all())
     *events, rest = text.split("\n\n")
     assert rest == ""
     return events

@@ -42,6 +42,7 @@ from tests.edge_router.harness import (
 )
 from tests.fakes import (
     STALL,
+    Caller,
     CloudCall,
     EdgeCall,
     FailingStore,
@@ -786,10 +787,11 @@ async def test_caller_who_leaves_in_the_middle() -> None:
     world = World(cloud=cloud(lambda call: upstream))
     reply = await world.ask({**TO_CLOUD, "stream": True})
     assert not isinstance(reply.body, str)
-    await anext(reply.body)
+    caller = Caller(reply.body)
+    await caller.hear(1)
     assert not upstream.is_cancelled
 
-    await reply.body.aclose()
+    await caller.leave()
 
     assert upstream.is_cancelled
     assert len(world.background) == 0

@@ -9,7 +9,9 @@ from tests.fakes import STALL, FakeUpstreamResponse
 
 
 async def read(response: FakeUpstreamResponse) -> list[bytes]:
-    return [chunk async for chunk in response.chunks()]
+    parts: list[bytes] = []
+    await response.push(parts.append)
+    return parts
 
 
 async def test_read_that_is_awaited_when_the_answer_is_cancelled() -> None:

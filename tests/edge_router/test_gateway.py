@@ -27,10 +27,20 @@ from tests.edge_router.harness import (
     error_of,
     event,
     native,
+    native_events,
     read_json,
     read_stream,
 )
-from tests.fakes import CloudCall, FailingStore, FakeRateLimiter, FakeRequest, FakeUpstreamResponse, MemoryStore
+from tests.fakes import (
+    STALL,
+    Caller,
+    CloudCall,
+    FailingStore,
+    FakeRateLimiter,
+    FakeRequest,
+    FakeUpstreamResponse,
+    MemoryStore,
+)
 
 SECRET = "s3cretS3cretS3cret"
 KEYS = {"key:k001": json.dumps({"tenant": "acme", "hashes": [hash_secret(SECRET)]})}
@@ -495,15 +505,16 @@ async def test_record_of_a_stream() -> None:
 
 async def leave(reply: Reply, after: int) -> None:
     assert not isinstance(reply.body, str)
-    for _ in range(after):
-        await anext(reply.body)
-    await reply.body.aclose()
+    caller = Caller(reply.body)
+    await caller.hear(after)
+    await caller.leave()
 
 
 @pytest.mark.parametrize("after", [0, 1], ids=["before the first event", "after it"])
 async def test_record_of_a_stream_that_was_left(after: int) -> None:
     """Written all the same: the upstream was paid."""
     world = World()
+    world.edge.handler = lambda call: FakeUpstreamResponse.stream(native_events("x")[0], STALL)
     await leave(await world.ask(chat_body(stream=True)), after)
 
     assert statuses(world) == [("open", 200)]

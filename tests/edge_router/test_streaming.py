@@ -31,7 +31,7 @@ from tests.edge_router.harness import (
     read_stream,
     streamed_text,
 )
-from tests.fakes import STALL, CollectingLog, FakeUpstreamResponse, RunningClock, Step
+from tests.fakes import STALL, Caller, CollectingLog, FakeUpstreamResponse, RunningClock, Step
 
 ASK = chat_body(COMPLEX_PROMPT, stream=True)
 BEAT_S = 0.01
@@ -159,23 +159,14 @@ async def test_failure_before_the_headers() -> None:
 
 
 async def test_pause_within_a_stream() -> None:
-    """Whoever sends is told when a heartbeat is due; the stream goes on as if nothing had been."""
+    """Heartbeats; then the stream goes on as if nothing had been."""
     reply = await world_of(stream_of(*FIRST, THINKING_S, *REST)).ask(ASK)
-    beats: list[str] = []
-    body_of(reply).on_silence = lambda: beats.append("beat")
-    chunks = await read_stream(reply)
+    events = await read_events(reply)
+    chunks, beats = chunks_of(events), [each for each in events if each == HEARTBEAT]
 
     assert 1 <= len(beats) <= THINKING_S / BEAT_S + 1
     assert streamed_text(chunks) == "Paris."
     assert finish_reasons(chunks) == ["stop"]
-
-
-async def test_pause_that_nobody_wants_to_hear_of() -> None:
-    """Without a listener there is no heartbeat, and no harm."""
-    reply = await world_of(stream_of(*FIRST, THINKING_S, *REST)).ask(ASK)
-
-    assert body_of(reply).on_silence is None
-    assert streamed_text(await read_stream(reply)) == "Paris."
 
 
 @pytest.mark.parametrize(
@@ -250,10 +241,7 @@ async def test_slow_end_of_a_whole_stream() -> None:
 async def test_caller_who_reads_slowly(limits: dict[str, float]) -> None:
     """The model is judged by the time for which it was waited, not by the caller's pauses."""
     reply = await world_of(stream_of(*FIRST, *REST), **limits).ask(ASK)
-    body, parts = body_of(reply), []
-    async for part in body:
-        parts.append(part)
-        await asyncio.sleep(0.04)
+    parts = await Caller(body_of(reply), pause_s=0.04).hear_all()
 
     assert finish_reasons(chunks_of("".join(parts).split("\n\n")[:-1])) == ["stop"]
 
@@ -261,41 +249,20 @@ async def test_caller_who_reads_slowly(limits: dict[str, float]) -> None:
 # Callers who leave
 
 
-async def leave_at_once(body: EventStream) -> None:
-    """Before anything was read."""
+async def leave_at_once(caller: Caller) -> None:
+    """Before anything was heard."""
 
 
-async def leave_after_one(body: EventStream) -> None:
-    await anext(body)
+async def leave_after_one(caller: Caller) -> None:
+    await caller.hear(1)
 
 
-async def leave_while_waiting(body: EventStream) -> None:
-    """As the Worker does: the task that pumps is cancelled while it waits for the next piece."""
-
-    async def pump() -> None:
-        async for _ in body:
-            pass
-
-    pumping = asyncio.ensure_future(pump())
+async def leave_while_waiting(caller: Caller) -> None:
+    await caller.hear(1)
     await asyncio.sleep(0.025)
-    pumping.cancel()
-    await asyncio.wait({pumping})
 
 
-async def leave_beside_a_read(body: EventStream) -> None:
-    """Closed by another task than the one that reads."""
-
-    async def pump() -> list[str]:
-        return [part async for part in body]
-
-    pumping = asyncio.ensure_future(pump())
-    await asyncio.sleep(0.025)
-    await body.aclose()
-    parts = await pumping
-    assert not any("error" in part for part in parts)
-
-
-LEAVING = [leave_at_once, leave_after_one, leave_while_waiting, leave_beside_a_read]
+LEAVING = [leave_at_once, leave_after_one, leave_while_waiting]
 
 
 @pytest.mark.parametrize("leave", LEAVING, ids=lambda leave: leave.__name__)
@@ -307,29 +274,41 @@ LEAVING = [leave_at_once, leave_after_one, leave_while_waiting, leave_beside_a_r
         pytest.param([*FIRST, *[event(chunk({"content": "x"})), 0.005] * 30, STALL], id="talking"),
     ],
 )
-async def test_caller_who_leaves(steps: list[Step], leave: Callable[[EventStream], Any]) -> None:
+async def test_caller_who_leaves(steps: list[Step], leave: Callable[[Caller], Any]) -> None:
     """The upstream is told once, nothing goes on, nothing is kept, and the request is recorded once."""
     upstream = stream_of(*steps)
     world = world_of(upstream)
     before = asyncio.all_tasks()
-    body = body_of(await world.ask(ASK))
-    beats: list[str] = []
-    body.on_silence = lambda: beats.append("beat")
+    caller = Caller(body_of(await world.ask(ASK)))
 
-    await leave(body)
-    await body.aclose()
-    await body.aclose()
-    beats.clear()
+    await leave(caller)
+    await caller.leave()
+    await caller.leave()
+    heard = list(caller.parts)
     await asyncio.sleep(0.03)
 
     assert upstream.cancels == 1
     assert upstream.open_reads == 0
     assert asyncio.all_tasks() == before
-    assert beats == []
+    assert caller.parts == heard
+    assert not any("error" in part for part in heard)
     assert len(world.background) == 0
     assert len(world.telemetry.records) == 1
-    with pytest.raises(StopAsyncIteration):
-        await anext(body)
+
+
+async def test_caller_who_leaves_while_reading_slowly() -> None:
+    """What waits for room waits no longer."""
+    upstream = stream_of(*FIRST, *[event(chunk({"content": "x"}))] * 5, STALL)
+    before = asyncio.all_tasks()
+    caller = Caller(body_of(await world_of(upstream).ask(ASK)), pause_s=60)
+    running = asyncio.ensure_future(caller.hear_all())
+    await asyncio.sleep(0.02)
+
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert upstream.cancels == 1
+    assert asyncio.all_tasks() == before
 
 
 @pytest.mark.parametrize(
@@ -345,9 +324,7 @@ async def test_caller_who_leaves_after_the_end(steps: list[Step], cancels: int) 
     upstream = stream_of(0.02, *steps)
     world = world_of(upstream)
     body = body_of(await world.ask(ASK))
-    async for _ in body:
-        pass
-
+    await Caller(body).hear_all()
     await body.aclose()
 
     assert upstream.cancels == cancels
@@ -418,16 +395,36 @@ def live(
     log: CollectingLog | None = None,
 ) -> LiveChunks:
     async def opened() -> OpenStream:
-        return OpenStream("m@fra", response, response.chunks(), of or relay(), pending or [])
+        return OpenStream("m@fra", response, of or relay(), pending or [])
 
     limits = StreamLimits(heartbeat_s=BEAT_S, idle_s=5.0, min_tokens_per_s=0.0, grace_s=5.0)
     return LiveChunks(asyncio.ensure_future(opened()), Owner(), limits, RunningClock(), log or CollectingLog())
 
 
+async def hear(chunks: LiveChunks) -> list[Batch]:
+    batches: list[Batch] = []
+    await chunks.run(batches.append)
+    await chunks.aclose()
+    return batches
+
+
+async def test_upstream_that_stays_after_its_end() -> None:
+    """The answer is whole at `[DONE]`; an upstream that does not end then is told to."""
+    response = stream_of(*FIRST, *REST, STALL)
+    chunks, batches = live(response), list[Batch]()
+
+    await chunks.run(batches.append)
+    assert batches[-1].is_last
+    assert response.cancels == 0
+
+    await chunks.aclose()
+    assert response.cancels == 1
+
+
 async def test_bug_while_streaming() -> None:
     """Is an error like any other to the caller; the log has its name and none of its words."""
     response, log = stream_of(*FIRST), CollectingLog()
-    batches = [batch async for batch in live(response, of=relay(BrokenRelay), pending=["one"], log=log)]
+    batches = await hear(live(response, of=relay(BrokenRelay), pending=["one"], log=log))
 
     assert batches == [Batch(["one"], is_last=False), Batch(["settled: internal_error"], is_last=True)]
     assert log.lines == [("crash", {"reason": "ZeroDivisionError", "upstream": "m@fra"})]
@@ -436,7 +433,7 @@ async def test_bug_while_streaming() -> None:
 
 async def test_stream_with_nothing_pending() -> None:
     """The first batch is what comes next."""
-    batches = [batch async for batch in live(stream_of(*FIRST, *REST))]
+    batches = await hear(live(stream_of(*FIRST, *REST)))
 
     assert [len(batch.texts) for batch in batches] == [1, 1, 1, 1]
     assert [batch.is_last for batch in batches] == [False, False, False, True]
@@ -444,7 +441,7 @@ async def test_stream_with_nothing_pending() -> None:
 
 async def test_chunks_that_only_hold_comments() -> None:
     """Make no batch of their own: an empty one would be a heartbeat."""
-    batches = [batch async for batch in live(stream_of(b": hm\n\n", *FIRST, b": hm\n\n", *REST))]
+    batches = await hear(live(stream_of(b": hm\n\n", *FIRST, b": hm\n\n", *REST)))
 
     assert all(batch.texts for batch in batches)
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from edge_router.errors import RequestRejected, UpstreamError
 from edge_router.replies import Reply
+from edge_router.sse import KEEP_ALIVE
 from edge_router.text_completions import MAX_PROMPTS, parse_text
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
@@ -30,7 +32,7 @@ from tests.edge_router.harness import (
     read_json,
     read_stream,
 )
-from tests.fakes import STALL, CloudCall, EdgeCall, FakeUpstreamResponse, RunningClock
+from tests.fakes import STALL, Caller, CloudCall, EdgeCall, FakeUpstreamResponse, RunningClock
 
 PATH = "/v1/completions"
 
@@ -404,18 +406,11 @@ async def test_heartbeats_of_a_chained_stream() -> None:
     world = edge_only(edge=edge(slow), heartbeat_s=0.01, clock=RunningClock())
     reply = await ask(world, prompt=["one", "two"], stream=True)
     assert not isinstance(reply.body, str)
-    beats, parts = [0], []
-
-    def beat() -> None:
-        beats[-1] += 1
-
-    reply.body.on_silence = beat
-    async for part in reply.body:
-        parts.append(part)
-        beats.append(0)
+    parts = await Caller(reply.body).hear_all()
 
     assert streamed(chunks_of("".join(parts).split("\n\n")[:-1])) == {0: "xy", 1: "xy"}
-    assert len([count for count in beats if count]) == 2
+    silences = [first for first, second in pairwise(parts) if KEEP_ALIVE in (first, second) and first != second]
+    assert len(silences) == 4
 
 
 @pytest.mark.parametrize(
@@ -423,7 +418,6 @@ async def test_heartbeats_of_a_chained_stream() -> None:
     [
         pytest.param(0, [1], id="at once"),
         pytest.param(1, [1], id="in the first"),
-        pytest.param(3, [0], id="after the first"),
         pytest.param(4, [0, 1], id="in the second"),
     ],
 )
@@ -440,16 +434,13 @@ async def test_caller_who_leaves_a_chained_stream(after: int, cancels: list[int]
     world = edge_only(edge=edge(stalls_at_two))
     reply = await ask(world, prompt=["one", "two", "three"], stream=True)
     assert not isinstance(reply.body, str)
-    for _ in range(after):
-        await anext(reply.body)
-
-    await reply.body.aclose()
-    await reply.body.aclose()
+    caller = Caller(reply.body)
+    await caller.hear(after)
+    await caller.leave()
+    await caller.leave()
 
     assert [response.cancels for response in responses] == cancels
     assert len(world.telemetry.records) == 1
-    with pytest.raises(StopAsyncIteration):
-        await anext(reply.body)
 
 
 async def test_caller_who_leaves_between_two_prompts() -> None:
@@ -463,11 +454,7 @@ async def test_caller_who_leaves_between_two_prompts() -> None:
     body = reply.body
     assert not isinstance(body, str)
 
-    async def pump() -> None:
-        async for _ in body:
-            pass
-
-    pumping = asyncio.ensure_future(pump())
+    pumping = asyncio.ensure_future(Caller(body).hear_all())
     await asked.wait()
     pumping.cancel()
     await asyncio.wait({pumping})
@@ -508,3 +495,15 @@ async def test_prompt_that_breaks_off_in_a_chained_stream() -> None:
 
     assert [(each["error"]["code"], each["choices"][0]["index"]) for each in errors] == [("upstream_error", 0)]
     assert json.loads(events[0].removeprefix("data: "))["choices"][0]["text"] == "x"
+
+
+async def test_usage_of_a_chained_stream() -> None:
+    """Told once, at the end, for all prompts together."""
+    reply = await ask(edge_only(), prompt=["one", "two"], stream=True, stream_options={"include_usage": True})
+    chunks = chunks_of(await read_events(reply))
+    plain = json.loads(str((await ask(edge_only(), prompt=["one", "two"])).body))
+
+    told = [each["usage"] for each in chunks if not each["choices"]]
+    assert told == [plain["usage"]]
+    assert chunks[-1]["choices"] == []
+    assert "nearside" in chunks[-1]
