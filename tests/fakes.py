@@ -5,6 +5,7 @@ import json
 import math
 import sqlite3
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -376,6 +377,7 @@ class CollectingBackground:
 
     def __init__(self) -> None:
         self._work: list[Coroutine[Any, Any, None]] = []
+        weakref.finalize(self, _close_all, self._work)  # what a test does not run ends without Python's warning
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         self._work.append(work)
@@ -383,16 +385,17 @@ class CollectingBackground:
     def __len__(self) -> int:
         return len(self._work)
 
-    def __del__(self) -> None:
-        """Work that a test does not run is dropped without Python's warning."""
-        for each in self._work:
-            each.close()
-
     async def finish(self) -> None:
         """Runs what was collected."""
-        work, self._work = self._work, []
+        work = list(self._work)
+        self._work.clear()
         for each in work:
             await each
+
+
+def _close_all(work: list[Coroutine[Any, Any, None]]) -> None:
+    for each in work:
+        each.close()
 
 
 class CollectingLog:
