@@ -15,8 +15,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ class Stack:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._parts: dict[str, _Part] = {}
+        self._region_starts: dict[str, Callable[[], None]] = {}
 
     def start(
         self,
@@ -139,17 +141,25 @@ class Stack:
         for wanted in (port, control_port):
             _check_free(wanted)
         region_ports = {region["id"]: _free_port() for region in REGIONS}
+        signing_keys = f"local:{secrets.token_hex(32)}"
         emulated = self._start_emulator(control_port, region_ports, deadline_s)
         provider_url = f"http://127.0.0.1:{emulated['provider']}"
         for region_id, region_port in region_ports.items():
-            self._start_region(region_id, region_port, os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1")
+            env = {
+                "CLOUD_UPSTREAM_URL": os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1",
+                "CLOUD_REGION": region_id,
+                "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
+                "FALLBACK_KEYS": signing_keys,
+            }
+            self._region_starts[region_id] = partial(self._start_region, region_id, region_port, env)
+            self._region_starts[region_id]()
 
         key, stored = _new_key() if auth == "keys" else (None, {})
         regions = [{**region, "url": f"http://127.0.0.1:{emulated['regions'][region['id']]}"} for region in REGIONS]
         control_url = f"http://127.0.0.1:{emulated['control']}"
         spec = harness_spec(
             port=port,
-            variables={**local_variables(regions, auth=auth), **variables},
+            variables={**local_variables(regions, auth=auth), "FALLBACK_KEYS": signing_keys, **variables},
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
             keys=stored,
@@ -184,6 +194,16 @@ class Stack:
             time.sleep(0.05)
         return text
 
+    def kill_region(self, region_id: str) -> None:
+        """Ends its cloud fallback at once, as a machine that is lost. Its gate stays, and refuses."""
+        part = self._parts.pop(f"region-{region_id}")
+        part.process.kill()
+        part.stop()
+
+    def start_region(self, region_id: str) -> None:
+        """Its cloud fallback again, at the same address. Does not wait until it answers."""
+        self._region_starts[region_id]()
+
     def stop(self) -> None:
         for part in reversed(self._parts.values()):
             part.stop()
@@ -198,12 +218,7 @@ class Stack:
         command += ["--control-port", str(control_port), "--config", json.dumps(config)]
         return self._start("emulator", command).first_line(deadline_s)
 
-    def _start_region(self, region_id: str, port: int, upstream_url: str) -> None:
-        env = {
-            "CLOUD_UPSTREAM_URL": upstream_url,
-            "CLOUD_REGION": region_id,
-            "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
-        }
+    def _start_region(self, region_id: str, port: int, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
         self._start(f"region-{region_id}", command, env)
 

@@ -20,7 +20,9 @@ class Control:
     def clear(self) -> None:
         self._client.delete("/faults").raise_for_status()
         for target in self._slowed:
-            self._client.post("/latency", json={"target": target, "ttft_ms": 0, "itl_ms": 0}).raise_for_status()
+            self._client.post(
+                "/latency", json={"target": target, "ttft_ms": 0, "itl_ms": 0, "rtt_ms": 0}
+            ).raise_for_status()
         self._slowed.clear()
         self._client.post("/reset", json={}).raise_for_status()
 
