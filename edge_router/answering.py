@@ -6,6 +6,7 @@ from typing import Any
 
 from . import completions, exact_cache, workers_ai
 from .answer_cache import AnswerCache
+from .cascade.policy import CascadeSettings
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .complexity import ComplexityScorer
 from .embedder import Embedder
@@ -81,6 +82,7 @@ class Answering:
             ),
             cache_ttl_s=settings.cache_ttl_s,
             feedback=feedback,
+            cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, settings.thresholds),
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:

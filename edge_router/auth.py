@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .errors import NotAuthenticated
 
@@ -30,11 +30,13 @@ class Tenant:
     """Who asks. All but `id` are optional fields of the key record; None: as the variables say.
 
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
+    cascade: whether edge models' answers are checked.
     """
 
     id: str
     semantic_cache: bool | None = None
     semantic_threshold: float | None = None
+    cascade: Literal["off", "on", "race"] | None = None
 
 
 OPEN_TENANT = Tenant("open")  # whom everyone is when AUTH=open
@@ -75,11 +77,21 @@ def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
         return Tenant(""), []
     if not isinstance(tenant_id, str) or not tenant_id:
         return Tenant(""), []
-    return Tenant(tenant_id, _flag(parsed.get("semantic_cache")), _share(parsed.get("semantic_threshold"))), hashes
+    tenant = Tenant(
+        tenant_id,
+        semantic_cache=_flag(parsed.get("semantic_cache")),
+        semantic_threshold=_share(parsed.get("semantic_threshold")),
+        cascade=_mode(parsed.get("cascade")),
+    )
+    return tenant, hashes
 
 
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
+
+
+def _mode(value: Any) -> Literal["off", "on", "race"] | None:
+    return value if value in ("off", "on", "race") else None
 
 
 def _share(value: Any) -> float | None:

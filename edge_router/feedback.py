@@ -73,6 +73,7 @@ class FeedbackBook:
             tier=report.tier or "",
             score=report.complexity,
             cache_key=cache_key,
+            escalated=report.cascade.complaint if report.cascade else "",
         )
         question = "" if cache_key else _bounded(call.request.last_user_text)
         self._waiting.append(_Note(call.tenant.id, question, record))

@@ -88,6 +88,14 @@ class StreamRelay:
         """The one chunk that ends a broken stream: OpenAI's error object and a finish reason `error`."""
         return completions.dump({**self._chunk({}, 0, "error"), **error.to_body()})
 
+    def text(self) -> str:
+        """What the first choice has said so far."""
+        return "".join(self._choices[0].text) if 0 in self._choices else ""
+
+    @property
+    def calls_tools(self) -> bool:
+        return any(choice.tool_calls for choice in self._choices.values())
+
     def usage(self, input_text: str) -> tuple[dict[str, Any], bool]:
         """Token counts so far, and whether they are estimated."""
         output_text = "".join("".join(choice.text) for choice in self._choices.values())

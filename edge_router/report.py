@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .cascade.outcome import Outcome
 from .location import UNKNOWN, Location
 
 ServedBy = Literal["exact-cache", "semantic-cache", "edge-model", "cloud"]
@@ -52,6 +53,7 @@ class Report:
     collapsed: bool = False
     hedged: bool = False
     retry_after_s: float | None = None
+    cascade: Outcome | None = None
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     usage: Mapping[str, Any] | None = None
@@ -60,6 +62,13 @@ class Report:
     timings_ms: dict[str, float] = field(default_factory=dict)
     auth_open: bool = False
     tenant: str | None = None
+
+    def take_over(self, aside: "Report") -> None:
+        """What calls learned that were made apart from this report, now that one of them has answered."""
+        for name in ("cloud_region", "cloud_rtt_ms", "collapsed", "hedged"):
+            setattr(self, name, getattr(aside, name))
+        self.fallbacks += aside.fallbacks
+        self.timings_ms.update(aside.timings_ms)
 
     def headers(self) -> dict[str, str]:
         """Everything known now, as response headers; values are ASCII and never echo prompt text."""
@@ -73,6 +82,7 @@ class Report:
             "nearside-tier": self.tier,
             "nearside-complexity": _decimal(self.complexity),
             "nearside-route-reason": self.route_reason,
+            "nearside-cascade": self.cascade.header() if self.cascade else None,
             "nearside-cloud-region": self.cloud_region,
             "nearside-cloud-rtt-ms": _decimal(self.cloud_rtt_ms),
             "nearside-cost-usd": _money(self.cost_usd),
@@ -96,6 +106,7 @@ class Report:
             "tier": self.tier,
             "complexity": None if self.complexity is None else round(self.complexity, 3),
             "route_reason": self.route_reason,
+            "cascade": self.cascade.body() if self.cascade else None,
             "cloud_region": self.cloud_region,
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
             "hedged": self.hedged or None,

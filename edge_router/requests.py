@@ -145,8 +145,13 @@ class Controls(_Body):
     semantic_cache: bool | None = None
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = None
     optimize_prompt: bool | None = None
-    cascade: bool | None = None
+    cascade: bool | Literal["off", "on", "race"] | None = None
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
+
+    @property
+    def cascade_mode(self) -> Literal["off", "on", "race"] | None:
+        """true and false are `on` and `off`."""
+        return ("on" if self.cascade else "off") if isinstance(self.cascade, bool) else self.cascade
 
 
 class ChatRequest(Controls):

@@ -1,13 +1,18 @@
 """One chat answered by a model, plainly or as a stream, with its report and its place in the cache."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from . import completions, exact_cache, workers_ai
 from .answer_cache import AnswerCache
 from .attempts import Attempt
+from .cascade.hold import judge_beginning
+from .cascade.policy import CascadeSettings, Mode, choose_mode
+from .cascade.reading import asked_of, said_of
+from .cascade.run import Answered, Cascade
+from .cascade.verifier import Check, verify
 from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError
@@ -23,6 +28,8 @@ from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
 from .timers import done_within
 from .upstreams import Upstreams
+
+_Result = TypeVar("_Result", bound=Answered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Services:
     limits: StreamLimits
     cache_ttl_s: int
     feedback: FeedbackBook | None
+    cascade: CascadeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,10 @@ class PlainAnswer:
     text: str
     body: dict[str, Any]
     usage_estimated: bool
+
+    def usage(self, input_text: str) -> Mapping[str, Any]:
+        usage: Mapping[str, Any] = self.body["usage"]
+        return usage
 
     async def discard(self) -> None:
         """There is nothing left to let go of."""
@@ -77,7 +89,7 @@ class ChatRun:
 
     async def plain(self, route: Route) -> Answer:
         """Raises GatewayError."""
-        at, answer = await self._services.upstreams.first_that_works(self._call, route, self._attempt_plain)
+        at, answer = await self._cascade(self._attempt_plain, self._judge_plain).first_good(route, self._mode(route))
         self._note_answer(at, answer.body["usage"], answer.usage_estimated)
         self._stop_clock()
         if not self._report.collapsed:
@@ -102,8 +114,28 @@ class ChatRun:
         return StreamedAnswer(LiveChunks(opening, self, services.limits, services.clock, services.log))
 
     async def _open_first(self, route: Route) -> OpenStream:
-        self._at, stream = await self._services.upstreams.first_that_works(self._call, route, self._attempt_stream)
+        cascade = self._cascade(self._attempt_stream, self._judge_stream)
+        self._at, stream = await cascade.first_good(route, self._mode(route))
         return stream
+
+    def _mode(self, route: Route) -> Mode:
+        settings, request = self._services.cascade, self._call.request
+        default = self._call.tenant.cascade or settings.mode
+        if (request.n or 1) > 1:
+            return "off"  # one of several choices says nothing of the others
+        return choose_mode(request.cascade_mode, default, route, settings.thresholds)
+
+    def _cascade(
+        self, make: Callable[[Attempt], Awaitable[_Result]], judge: Callable[[_Result], Awaitable[Check | None]]
+    ) -> Cascade[_Result]:
+        return Cascade(self._call, self._services.upstreams, make, judge, self._services.clock)
+
+    async def _judge_plain(self, answer: PlainAnswer) -> Check | None:
+        return verify(asked_of(self._call.request), said_of(answer.body))
+
+    async def _judge_stream(self, stream: OpenStream) -> Check | None:
+        asked, clock = asked_of(self._call.request), self._services.clock
+        return await judge_beginning(stream, asked, hold_s=self._services.cascade.hold_s, clock=clock)
 
     def begin(self, stream: OpenStream) -> list[str]:
         self._note_first_content()
@@ -127,12 +159,19 @@ class ChatRun:
             last = [relay.error_chunk(relay.error)]
         else:
             last = relay.closing(input_text)
+            body = relay.completion(input_text) if self._store_key or self._report.cascade else {}
+            self._judge_late(body)
             self._note_for_rating()
             if self._store_key:
-                body = relay.completion(input_text)
                 self._store_later(completions.dump(body), body)
         last[-1] = with_report(last[-1], self._report.body_json())
         return last
+
+    def _judge_late(self, body: Mapping[str, Any]) -> None:
+        """What was sent is not taken back, but it is told, and not served again."""
+        outcome = self._report.cascade
+        if outcome is not None and outcome.verdict == "accepted":
+            outcome.late = verify(asked_of(self._call.request), said_of(body))
 
     def fail(self, error: GatewayError) -> list[str]:
         self._stop_clock()
@@ -220,6 +259,8 @@ class ChatRun:
             report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
         else:
             report.cost_usd = cost_usd
+        if report.cascade is not None:
+            report.cost_usd += report.cascade.other_cost_usd
 
     def _name(self, at: Attempt) -> None:
         self._report.served_by = "edge-model" if at.region is None else "cloud"
@@ -232,7 +273,7 @@ class ChatRun:
         """After the response: nothing on the path waits for a write."""
         if self._store_key is None or len(text) > exact_cache.MAX_ENTRY_BYTES:
             return
-        if not exact_cache.may_store(body):
+        if not exact_cache.may_store(body) or not (self._report.cascade is None or self._report.cascade.is_good):
             return
         services = self._services
         entry = Entry(

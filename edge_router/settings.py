@@ -64,6 +64,8 @@ class _Variables(BaseModel):
     rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
     single_flight: Literal["cloud", "off"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
     feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
+    cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
+    cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
     semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
@@ -99,6 +101,8 @@ class Settings:
     rate_limit: Literal["on", "off"]
     single_flight: Literal["cloud", "off"]
     feedback: Literal["on", "off"]
+    cascade: Literal["off", "on", "race"]
+    cascade_hold_s: float
     semantic_cache: Literal["on", "off"]
     regions: tuple[Region, ...]
     catalog: Catalog
@@ -135,6 +139,8 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         rate_limit=read.rate_limit,
         single_flight=read.single_flight,
         feedback=read.feedback,
+        cascade=read.cascade,
+        cascade_hold_s=read.cascade_hold_ms / 1000,
         semantic_cache=read.semantic_cache,
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,

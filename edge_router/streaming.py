@@ -6,9 +6,9 @@ through: nothing is awaited for a chunk, because waking a coroutine costs more t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .errors import GatewayError, UpstreamTimeout
 from .ports import Clock, Log, UpstreamResponse
@@ -47,6 +47,9 @@ class OpenStream:
     response: UpstreamResponse
     relay: StreamRelay
     pending: list[str]
+
+    def usage(self, input_text: str) -> Mapping[str, Any]:
+        return self.relay.usage(input_text)[0]
 
     async def discard(self) -> None:
         await self.response.cancel()

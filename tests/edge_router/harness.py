@@ -145,6 +145,8 @@ class World:
     """A gateway and everything around it. Change a part before `gateway` is used."""
 
     auth: Literal["keys", "open"] = "open"
+    cascade: Literal["off", "on", "race"] = "off"
+    cascade_hold_s: float = 0.05
     models: Sequence[Model] = MODELS
     regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
     scorer: ComplexityScorer = field(default_factory=KeywordRules)
@@ -177,6 +179,8 @@ class World:
         settings = replace(
             read_settings({"FALLBACK_KEYS": self.fallback_keys}),
             auth=self.auth,
+            cascade=self.cascade,
+            cascade_hold_s=self.cascade_hold_s,
             rate_limit="on",
             single_flight=self.single_flight,
             semantic_cache=self.semantic_cache,

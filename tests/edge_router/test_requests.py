@@ -113,7 +113,7 @@ def rejection(body: dict[str, Any]) -> RequestRejected:
         pytest.param("use_cache", "yes", "use_cache", "invalid_type", id="use_cache"),
         pytest.param("max_latency_ms", 0, "max_latency_ms", "invalid_value", id="max_latency_ms"),
         pytest.param("optimize_prompt", 1, "optimize_prompt", "invalid_type", id="optimize_prompt"),
-        pytest.param("cascade", "on", "cascade", "invalid_type", id="cascade"),
+        pytest.param("cascade", "always", "cascade", "invalid_value", id="cascade"),
         pytest.param("residency", "EU!", "residency", "invalid_value", id="residency"),
     ],
 )

@@ -1,0 +1,162 @@
+"""One request answered by the edge first, and by the cloud when the verifier does not accept that answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..attempts import Attempt, Opened
+from ..catalog import Model
+from ..chat_call import ChatCall
+from ..errors import GatewayError, UpstreamError
+from ..ports import Clock
+from ..report import Report
+from ..routing import Route
+from ..timers import Deadline
+from ..tokens import estimate_tokens
+from ..upstreams import Upstreams
+from . import policy
+from .outcome import Outcome
+from .policy import Mode
+from .verifier import Check
+
+
+class Answered(Opened, Protocol):
+    """What an attempt gives that can be checked, delivered, or let go of."""
+
+    def usage(self, input_text: str) -> Mapping[str, Any]:
+        """Token counts so far."""
+        ...
+
+
+NO_LIMIT_S = 3600.0  # attempts have limits of their own
+
+_Result = TypeVar("_Result", bound=Answered)
+_Pair = tuple[Attempt, _Result]
+
+
+class Cascade(Generic[_Result]):
+    """Scope: request. The report of `call` is told what happened.
+
+    make: one attempt, as `Upstreams` wants it. judge: the check that rejects what an edge model gave, or None.
+    """
+
+    def __init__(
+        self,
+        call: ChatCall,
+        upstreams: Upstreams,
+        make: Callable[[Attempt], Awaitable[_Result]],
+        judge: Callable[[_Result], Awaitable[Check | None]],
+        clock: Clock,
+    ) -> None:
+        self._call = call
+        self._upstreams = upstreams
+        self._make = make
+        self._judge = judge
+        self._clock = clock
+        # Attempts in the cloud must not write into the report while the edge's may still be the one that is delivered.
+        self._aside = replace(call, report=Report(call.report.request_id, call.report.location))
+
+    async def first_good(self, route: Route, mode: Mode) -> _Pair[_Result]:
+        """Raises GatewayError when nobody could answer."""
+        if mode == "race":
+            return await self._race(*policy.split(route))
+        at, result = await self._upstreams.first_that_works(self._call, route, self._make)
+        if mode == "off" or at.region is not None:
+            return at, result
+        check = await self._judged(result)
+        if check is None:
+            self._call.report.cascade = Outcome("accepted")
+            return at, result
+        cloud = asyncio.ensure_future(self._ask_cloud(policy.split(route)[1]))
+        return await self._escalate(at, result, Outcome("escalated", check), cloud)
+
+    async def _race(self, edge_route: Route, cloud_route: Route) -> _Pair[_Result]:
+        """Both at once. A cloud answer that is there before the verdict on the edge's is taken: it is paid for."""
+        edge = asyncio.ensure_future(self._ask_edge(edge_route))
+        cloud = asyncio.ensure_future(self._ask_cloud(cloud_route))
+        try:
+            await asyncio.wait({edge, cloud}, return_when=asyncio.FIRST_COMPLETED)
+            if edge.done() or cloud.exception() is not None:
+                try:
+                    at, result, check = await edge
+                except UpstreamError:
+                    pair = await cloud
+                else:
+                    if check is not None:
+                        return await self._escalate(at, result, Outcome("escalated", check, raced=True), cloud)
+                    other_cost_usd = 0.0 if cloud.done() else self._least_cost_usd(cloud_route)
+                    self._call.report.cascade = Outcome("accepted", raced=True, other_cost_usd=other_cost_usd)
+                    await _let_go(cloud)
+                    return at, result
+            else:
+                pair = cloud.result()
+        except BaseException:
+            await asyncio.gather(_let_go(edge), _let_go(cloud))
+            raise
+        await _let_go(edge)
+        return self._deliver(pair, Outcome("overtaken", raced=True, other_cost_usd=self._least_cost_usd(edge_route)))
+
+    async def _escalate(
+        self, at: Attempt, result: _Result, outcome: Outcome, cloud: "asyncio.Future[_Pair[_Result]]"
+    ) -> _Pair[_Result]:
+        """The cloud's answer, or the edge's after all when the cloud has none in time."""
+        self._call.report.cascade = outcome
+        try:
+            async with Deadline(self._clock, self._left_s()):
+                pair = await cloud
+        except (GatewayError, TimeoutError) as exc:
+            await _let_go(cloud)
+            outcome.verdict, outcome.because = "kept", "no-time" if isinstance(exc, TimeoutError) else "cloud-failed"
+            self._call.report.fallbacks += self._aside.report.fallbacks
+            return at, result
+        except BaseException:
+            await asyncio.gather(_let_go(cloud), result.discard())
+            raise
+        outcome.other_cost_usd = _cost_usd(at.model, result.usage(self._call.input_text))
+        await result.discard()
+        return self._deliver(pair, outcome)
+
+    def _deliver(self, pair: _Pair[_Result], outcome: Outcome) -> _Pair[_Result]:
+        report = self._call.report
+        report.cascade = outcome
+        report.route_reason = "escalated" if outcome.verdict == "escalated" else "raced"
+        report.take_over(self._aside.report)
+        return pair
+
+    async def _ask_edge(self, route: Route) -> tuple[Attempt, _Result, Check | None]:
+        at, result = await self._upstreams.first_that_works(self._call, route, self._make)
+        return at, result, await self._judged(result)
+
+    async def _ask_cloud(self, route: Route) -> _Pair[_Result]:
+        return await self._upstreams.first_that_works(self._aside, route, self._make)
+
+    async def _judged(self, result: _Result) -> Check | None:
+        try:
+            return await self._judge(result)
+        except BaseException:
+            await result.discard()
+            raise
+
+    def _left_s(self) -> float:
+        """Until `max_latency_ms` of the caller, counted from the request's arrival; else no limit of ours."""
+        limit_ms = self._call.request.max_latency_ms
+        if limit_ms is None:
+            return NO_LIMIT_S
+        return max(0.0, limit_ms - (self._clock.elapsed_ms() - self._call.started_ms)) / 1000
+
+    def _least_cost_usd(self, route: Route) -> float:
+        """Of a call that was ended before it answered: its input is paid for all the same."""
+        return route.first.cost_usd(estimate_tokens(self._call.input_text), 0)
+
+
+def _cost_usd(model: Model, usage: Mapping[str, Any]) -> float:
+    return model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+
+
+async def _let_go(task: "asyncio.Future[Any]") -> None:
+    """Ends what is no longer needed, and discards what it had in hand."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and task.exception() is None:
+        await task.result()[1].discard()
