@@ -31,7 +31,7 @@ from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
 from .streaming import Send
-from .text_completions import BatchRequest, TextEvents
+from .text_completions import TextEvents
 
 MODELS_PREFIX = "/v1/models/"
 CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
@@ -111,7 +111,7 @@ class Endpoints:
 
     async def batch(self, call: Call) -> Reply:
         """Many prompts at once. A prompt that fails leaves null in its place and an entry in `errors`."""
-        prompts = validated(BatchRequest, call.body).prompts
+        prompts = text_completions.parse_batch(call.body).prompts
         bodies = text_completions.chat_bodies(call.body, prompts, stream=False)
         calls = [_chat_call(_part(call, len(bodies)), body) for body in bodies]
         results = await _together(self._plain_or_error, calls)

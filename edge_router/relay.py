@@ -44,6 +44,10 @@ class StreamRelay:
         self._held: list[str] = []
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
+        self._usual: dict[str, Any] | None = (
+            None  # what the last chunk that was passed on as it came was, but for choices
+        )
+        self._around_text: tuple[str, str] | None = None
         self.deltas = 0
         self.has_content = False
         self.is_done = False
@@ -140,19 +144,45 @@ class StreamRelay:
             event = json.loads(data)
         except (ValueError, RecursionError) as exc:
             raise UpstreamError("The model sent an event that is not valid JSON.") from exc
-        if not isinstance(event, dict) or event.get("error"):
+        if not isinstance(event, dict):
+            raise UpstreamError("The model sent an event that is no object.")
+        if self._take_usual(event):
+            sent.append(data)
+            return
+        if event.get("error"):
             raise UpstreamError("The model's stream broke off with an error.")
         if isinstance(event.get("usage"), dict):
             self._usage = event["usage"]
         for name in ("id", "model"):
             if isinstance(event.get(name), str) and event[name]:
                 self._head[name] = event[name]
+                self._around_text = None
         if type(event.get("created")) is int:
             self._head["created"] = event["created"]
         if self._shape == "native" and "choices" not in event:
             self._relay_native(event, sent)
         else:
             self._relay_openai(event, data, sent)
+
+    def _take_usual(self, event: Mapping[str, Any]) -> bool:
+        """Whether this is a chunk as almost all are: one more piece of text, and all else as in the chunk before, which
+        was passed on as it came. It needs no second look.
+        """
+        choices = event.get("choices")
+        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict) or self._held:
+            return False
+        index, delta = choices[0].get("index"), choices[0].get("delta")
+        if not isinstance(index, int) or not isinstance(delta, dict) or len(delta) != 1:
+            return False
+        choice, text = self._choices.get(index), delta.get("content")
+        if choice is None or not isinstance(text, str) or not text:
+            return False
+        if {**event, "choices": None} != self._usual or {**choices[0], "delta": None} != choice.usual:
+            return False
+        choice.text.append(text)
+        self.has_content = True
+        self.deltas += 1
+        return True
 
     def _relay_native(self, event: dict[str, Any], sent: list[str]) -> None:
         delta: dict[str, Any] = {}
@@ -163,7 +193,11 @@ class StreamRelay:
         if calls:
             delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
         finish = event.get("finish_reason")
-        if delta or finish:
+        if text and len(event) == 1 and self._choices:
+            self._choices[0].text.append(delta["content"])
+            self.deltas += 1
+            sent.append(self._text_chunk(delta["content"]))
+        elif delta or finish:
             self._send(self._chunk(delta, 0, finish if isinstance(finish, str) else None), None, sent)
 
     def _relay_openai(self, event: dict[str, Any], data: str, sent: list[str]) -> None:
@@ -201,6 +235,8 @@ class StreamRelay:
                 self.has_content = True
                 self.deltas += 1
             finished = finished or bool(finish)
+            choice.usual = {**entry, "delta": None}
+        self._usual = None if data is None or finished else {**event, "choices": None}
         self._flush_held(sent)
         text = completions.dump(event) if data is None else data
         if finished:
@@ -242,6 +278,13 @@ class StreamRelay:
         sent.extend(self._held)
         self._held.clear()
 
+    def _text_chunk(self, text: str) -> str:
+        """JSON of a chunk that says one more piece, nothing else: only the piece is encoded anew."""
+        if self._around_text is None:
+            before, _, after = completions.dump(self._chunk({"content": ""}, 0)).partition('""')
+            self._around_text = before, after
+        return completions.dump(text).join(self._around_text)
+
     def _chunk(self, delta: Mapping[str, Any], index: int, finish: str | None = None) -> dict[str, Any]:
         return completions.chunk(self._head, delta, index=index, finish_reason=finish)
 
@@ -249,13 +292,14 @@ class StreamRelay:
 class _Choice:
     """What one choice of a stream has said so far."""
 
-    __slots__ = ("finish_reason", "refusal", "text", "tool_calls")
+    __slots__ = ("finish_reason", "refusal", "text", "tool_calls", "usual")
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.tool_calls: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
+        self.usual: dict[str, Any] | None = None  # what its last entry was besides the delta
 
     def take(self, delta: Mapping[str, Any], finish: object) -> bool:
         """Adds one delta; True when it carried something a reader would see, or the end. Raises UpstreamError."""

@@ -101,11 +101,17 @@ class Tool(_Body):
     function: Function | None = None
 
 
+class ChosenFunction(_Body):
+    """The function that must be called."""
+
+    name: Name
+
+
 class ToolChoice(_Body):
     """The one tool to call, or the set to choose from."""
 
     type: str
-    function: dict[str, Any] | None = None
+    function: ChosenFunction | None = None
 
 
 class StreamOptions(_Body):
@@ -289,17 +295,30 @@ def parse_chat(body: dict[str, Any]) -> ChatRequest:
 def _missing(request: ChatRequest) -> Iterator[str]:
     """Parameters that another one requires."""
     for position, message in enumerate(request.messages):
-        if message.content is None and not message.may_lack_content:
-            yield f"messages[{position}].content"
-        for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            if getattr(part, part.type, True) is None:
-                yield f"messages[{position}].content[{place}].{part.type}"
+        yield from (f"messages[{position}].{name}" for name in _missing_in_message(message))
     for place, tool in enumerate(request.tools or ()):
         if tool.type == "function" and tool.function is None:
             yield f"tools[{place}].function"
-    wanted = request.response_format
+    choice, wanted = request.tool_choice, request.response_format
+    if isinstance(choice, ToolChoice) and choice.type == "function" and choice.function is None:
+        yield "tool_choice.function"
     if wanted is not None and wanted.type == "json_schema" and wanted.json_schema is None:
         yield "response_format.json_schema"
+
+
+def _missing_in_message(message: Message) -> Iterator[str]:
+    if message.content is None and not message.may_lack_content:
+        yield "content"
+    for place, part in enumerate(message.content if isinstance(message.content, list) else ()):
+        if getattr(part, part.type, True) is None:
+            yield f"content[{place}].{part.type}"
+    for place, call in enumerate(message.tool_calls or ()):
+        if call.type == "function" and call.function is None:
+            yield f"tool_calls[{place}].function"
+    if message.role == "tool" and message.tool_call_id is None:
+        yield "tool_call_id"
+    if message.role == "function" and message.name is None:
+        yield "name"
 
 
 def parse_prompt(body: dict[str, Any]) -> PromptRequest:

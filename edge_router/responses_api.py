@@ -52,6 +52,15 @@ class TextConfig(BaseModel):
     verbosity: str | None = None
 
 
+class Reasoning(BaseModel):
+    """How much the model is to think before it answers."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    effort: str | None = None
+    summary: str | None = None
+
+
 class ResponsesRequest(Controls):
     """`POST /v1/responses`."""
 
@@ -65,7 +74,7 @@ class ResponsesRequest(Controls):
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
     include: list[str] | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
     store: bool | None = None
     stream_options: dict[str, Any] | None = None
     service_tier: str | None = None

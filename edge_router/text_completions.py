@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from . import completions
 from .errors import GatewayError, RequestRejected
@@ -18,10 +18,9 @@ MAX_PROMPTS = 128
 _NOT_FOR_CHAT = frozenset({"prompt", "prompts", "best_of", "echo", "logprobs", "suffix", "stream_options"})
 
 
-class TextRequest(Controls):
-    """The fields that only text completions have; the rest is checked as a chat."""
+class _TextFields(Controls):
+    """What only text completions have; the rest is checked as a chat."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Choices | None = None
@@ -30,15 +29,19 @@ class TextRequest(Controls):
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
+
+class TextRequest(_TextFields):
+    """`POST /v1/completions`."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+
     @property
     def prompts(self) -> list[str]:
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(_TextFields):
     """`POST /v1/completions/batch`: many prompts, the other fields shared."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
     prompts: Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
 
@@ -50,16 +53,28 @@ def parse_text(body: dict[str, Any]) -> TextRequest:
         message = "Token arrays are not served: send 'prompt' as text or a list of texts."
         raise RequestRejected(message, param="prompt", code="invalid_type")
     request = validated(TextRequest, body)
-    refused = {
+    _refuse(request, body)
+    return request
+
+
+def parse_batch(body: dict[str, Any]) -> BatchRequest:
+    """Raises RequestRejected, for a stream as well: its answers come together."""
+    request = validated(BatchRequest, body)
+    _refuse(request, body, "stream")
+    return request
+
+
+def _refuse(request: _TextFields, body: Mapping[str, Any], *more: str) -> None:
+    asked_for = {
         "echo": request.echo,
         "suffix": request.suffix,
         "logprobs": request.logprobs is not None,
         "best_of": request.best_of is not None and request.best_of > (request.n or 1),
+        **{name: body.get(name) for name in more},
     }
-    for name, is_asked in refused.items():
+    for name, is_asked in asked_for.items():
         if is_asked:
             raise RequestRejected(f"'{name}' is not served.", param=name, code="unsupported_value")
-    return request
 
 
 def chat_bodies(body: Mapping[str, Any], prompts: Sequence[str], *, stream: bool) -> list[dict[str, Any]]:

@@ -91,7 +91,10 @@ CHAT: dict[str, list[Any]] = {
         [{"type": "function", "function": {"name": "a b"}}],
         [{"type": "function", "function": {"name": "f", "parameters": "x"}}], [FUNCTION, {}],
     ],
-    "tool_choice": [5, [], "sometimes", {}],
+    "tool_choice": [
+        5, [], "sometimes", {}, {"type": "function"}, {"type": "function", "function": {}},
+        {"type": "function", "function": {"name": 5}},
+    ],
     "functions": [5, {}, [5], [{}], [{"name": 5}]],
     "function_call": [5, []],
 }  # fmt: skip
@@ -108,7 +111,11 @@ FIELDS: dict[str, dict[str, list[Any]]] = {
     "/v1/route": briefly(CHAT),
     "/v1/completions": TEXT,
     "/v1/completions/stream": briefly({name: values for name, values in TEXT.items() if name != "stream"}),
-    "/v1/completions/batch": {**briefly(SHARED), "prompts": [None, 5, "x", {}, [], [5], [None]]},
+    "/v1/completions/batch": {
+        **briefly({name: values for name, values in TEXT.items() if name != "prompt"}),
+        "prompts": [None, 5, "x", {}, [], [5], [None]],
+        "stream": ["x", True],
+    },
     "/v1/responses": {
         **briefly(SHARED, OURS),
         **MODERN,
@@ -131,7 +138,7 @@ FIELDS: dict[str, dict[str, list[Any]]] = {
         "tools": ["x", [5], [FUNCTION]],
         "tool_choice": [5, []],
         "truncation": [5, "x"],
-        "reasoning": [5, "x"],
+        "reasoning": [5, "x", {"effort": 5}, {"summary": 5}],
         "include": ["x", [5]],
         "max_tool_calls": ["x"],
         "previous_response_id": [5, "resp_1"],
@@ -216,7 +223,14 @@ def test_wrong_field_is_named(http: httpx.Client, path: str, name: str, values: 
             "tool_calls[0].id",
             id="id of a call is a number",
         ),
+        pytest.param(
+            {"role": "assistant", "tool_calls": [{"id": "1", "type": "function"}]},
+            "tool_calls[0].function",
+            id="call without a function",
+        ),
         pytest.param({"role": "tool", "content": "x", "tool_call_id": 5}, "tool_call_id", id="id is a number"),
+        pytest.param({"role": "tool", "content": "x"}, "tool_call_id", id="result without an id"),
+        pytest.param({"role": "function", "content": "x"}, "name", id="result without a name"),
         pytest.param({"role": "assistant", "content": "x", "refusal": 5}, "refusal", id="refusal is a number"),
     ],
 )

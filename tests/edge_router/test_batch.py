@@ -157,12 +157,21 @@ async def test_prompt_that_the_cloud_refuses() -> None:
 
 
 async def test_shared_fields() -> None:
-    """Hold for every prompt; a stream is not among them."""
+    """Hold for every prompt."""
     world = small()
-    await ask(world, ["one", "two"], max_tokens=7, temperature=0.5, stream=True)
+    await ask(world, ["one", "two"], max_tokens=7, temperature=0.5)
 
     assert [(call.inputs["max_tokens"], call.inputs["temperature"]) for call in world.edge.calls] == [(7, 0.5)] * 2
-    assert not any("stream" in call.inputs for call in world.edge.calls)
+
+
+@pytest.mark.parametrize("name", ["stream", "echo"])
+async def test_what_a_batch_does_not_do(name: str) -> None:
+    """Its answers come together, without the prompts."""
+    world = small()
+    reply = await ask(world, ["one"], **{name: True})
+
+    assert (reply.status, error_of(reply)["param"]) == (400, name)
+    assert world.calls == 0
 
 
 async def test_prompts_that_are_stored() -> None:

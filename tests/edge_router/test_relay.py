@@ -412,3 +412,67 @@ def test_replay_of_tool_calls() -> None:
     run(of, *(event(text) for text in completions.replay(body, include_usage=False)), DONE)
 
     assert of.completion("")["choices"][0]["message"]["tool_calls"] == calls
+
+
+class ThoroughRelay(StreamRelay):
+    """Takes a second look at every chunk."""
+
+    def _take_usual(self, event: Any) -> bool:
+        return False
+
+
+ODD_CHUNKS = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "delta": st.dictionaries(
+                        st.sampled_from(["content", "role", "refusal"]), st.sampled_from(["", "é", 5])
+                    )
+                },
+                optional={
+                    "index": st.sampled_from([0, 1, True]),
+                    "logprobs": st.sampled_from([None, {}, "x"]),
+                    "finish_reason": st.sampled_from([None, "", "stop", "end"]),
+                },
+            ),
+            max_size=2,
+        )
+    },
+    optional={
+        "id": st.sampled_from(["a", "b", ""]),
+        "model": st.sampled_from(["m", 5]),
+        "created": st.sampled_from([1, 2]),
+        "object": st.sampled_from(["chat.completion.chunk", "x"]),
+        "usage": st.sampled_from([None, USAGE]),
+        "error": st.sampled_from([None, {}, {"message": "oops"}]),
+    },
+)
+
+
+@given(st.lists(st.one_of(ODD_CHUNKS, st.sampled_from([chunk({"content": "x"}), chunk({"content": "y"})])), max_size=8))
+def test_chunks_that_need_no_second_look(chunks: list[dict[str, Any]]) -> None:
+    """Make the same stream and the same answer as if each were looked at."""
+    quick, thorough = (
+        relay(),
+        ThoroughRelay(
+            "openai", completion_id="chatcmpl-1", created_s=5, model="m", limit_tokens=100, include_usage=False
+        ),
+    )
+    for each in [*chunks, chunk({}, finish="stop")]:
+        assert quick.feed(event(each)) == thorough.feed(event(each))
+    assert (quick.end(), quick.deltas, quick.has_content) == (thorough.end(), thorough.deltas, thorough.has_content)
+    assert (quick.error is None) == (thorough.error is None)
+    assert quick.completion("") == thorough.completion("")
+
+
+def test_native_pieces_with_a_new_head() -> None:
+    """Later pieces carry what the model said of itself last."""
+    events = [
+        event({"response": text, **more})
+        for text, more in [("a", {}), ("b", {}), ("c", {"id": "x"}), ("\u2028\ud800", {})]
+    ]
+    chunks = run(relay("native"), *events, DONE)
+
+    assert [each["id"] for each in chunks] == ["chatcmpl-1", "chatcmpl-1", "x", "x", "x"]
+    assert streamed_text(chunks) == "abc\u2028\ud800"

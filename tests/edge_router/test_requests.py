@@ -142,7 +142,7 @@ def test_two_wrong_fields_of_which_one_name_begins_with_the_other() -> None:
 
 def test_assistant_that_calls_tools_without_content() -> None:
     """The one place where content may be absent."""
-    call = {"role": "assistant", "tool_calls": [{"id": "1"}]}
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom"}]}
     request = parse_chat({"messages": [{"role": "user", "content": "x"}, call]})
 
     assert request.messages[1].text == ""
@@ -202,7 +202,7 @@ def test_part_that_is_not_text() -> None:
         pytest.param(chat_body(), False, id="none"),
         pytest.param(chat_body(tools=[]), False, id="empty list"),
         pytest.param(chat_body(tools=[{"type": "function", "function": {"name": "f"}}]), True, id="offered"),
-        pytest.param({"messages": [{"role": "tool", "content": "1"}]}, True, id="answered before"),
+        pytest.param({"messages": [{"role": "tool", "tool_call_id": "1", "content": "1"}]}, True, id="answered before"),
     ],
 )
 def test_use_of_tools(body: dict[str, Any], expected: bool) -> None:

@@ -29,7 +29,7 @@ def test_inputs_of_a_native_model() -> None:
     body = {
         "messages": [
             {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-            {"role": "function", "content": "c"},
+            {"role": "function", "name": "f", "content": "c"},
         ],
         "temperature": 0.5,
         "stop": ["x"],
