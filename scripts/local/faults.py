@@ -30,6 +30,11 @@ KINDS = {
     "tiny-chunks": "10,000 content chunks of one character; a plain body's first 10,000 bytes one by one",
     "cut-utf8": "as cut, in the middle of a multi-byte character",
     "timeout-first-token": "status and headers, then nothing",
+    "bad-refusal": "a whole answer that declines (ai only, as the next ones)",
+    "bad-blank": "a whole answer of nothing but white space",
+    "bad-half": "a whole answer that ends within a sentence",
+    "bad-loop": "a whole answer that goes round in circles from its third sentence on",
+    "bad-unsure": "a whole answer that says it does not know",
 }
 
 # Kinds for which the service itself is never asked.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from scripts.local.simulated_json import minimal_instance
-from scripts.local.simulated_text import simulated_answer, simulated_reasoning, tokens_of
+from scripts.local.simulated_text import bad_answer, simulated_answer, simulated_reasoning, tokens_of
 
 TOKENS_PER_MESSAGE = 4  # role and separators, as in OpenAI's own counting recipe
 FREE_JSON = {
@@ -73,8 +73,14 @@ def chat_task(body: dict[str, Any], *, model: str, is_thinking: bool = False) ->
     )
 
 
-def completed(task: ChatTask, *, choice_index: int = 0) -> Outcome:
-    """The answer to the task; the same each time, another one for each choice."""
+def completed(task: ChatTask, *, choice_index: int = 0, fault_kind: str = "") -> Outcome:
+    """The answer to the task; the same each time, another one for each choice.
+
+    fault_kind: one of `bad-…` gives an answer of that kind.
+    """
+    bad = bad_answer(fault_kind, task.prompt, task.model)
+    if bad is not None:
+        return _within(Outcome(tokens_of(bad), "stop", []), task.max_tokens)
     seed = task.prompt if choice_index == 0 else f"{task.prompt}\n#{choice_index}"
     reasoning = tokens_of(simulated_reasoning(seed, task.model)) if task.is_thinking else []
     if task.tool is not None:

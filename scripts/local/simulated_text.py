@@ -61,6 +61,19 @@ def marker(model: str) -> str:
     return f"[simulated answer by {model}] "
 
 
+def bad_answer(kind: str, prompt: str, model: str) -> str | None:
+    """What a weak model might say, for the fault kinds `bad-…`; None for any other kind."""
+    good = simulated_answer(prompt, model)
+    answers = {
+        "bad-refusal": "I'm sorry, but I can't help with that. Is there anything else that you would like to know?",
+        "bad-blank": " \n \n",
+        "bad-half": f"{good} {good} That is why most of the people who have looked into it agree that the",
+        "bad-loop": " ".join(good.split(". ")[:2]) + "." + " It is what it is because it is what it is." * 20,
+        "bad-unsure": "I'm not sure about that. It may be true.",
+    }
+    return answers.get(kind)
+
+
 def simulated_answer(prompt: str, model: str) -> str:
     """Roughly 40 to 120 tokens, or 150 to 270 when the prompt asks for something long. Cost: under 1 ms."""
     rng = _seeded(prompt, model, "answer")

@@ -64,22 +64,23 @@ class WorkersAi:
         model = MODELS.get(name)
         target = "embed" if model is not None and model.shape == "embedding" else "ai"
 
-        async def make() -> Answer:
-            inputs = body.get("inputs")
-            if model is None:
-                return _identified(ai_error(5007, f"No such model {name} or task"))
-            if not isinstance(inputs, dict):
-                return _identified(ai_error(3003, "Incomplete request: `inputs` must be an object"))
-            return _identified(await self._answer(name, model, inputs))
-
         async def handle(request: web.Request) -> web.StreamResponse:
             fault = self._conditions.faults.take(target)
+
+            async def make() -> Answer:
+                inputs = body.get("inputs")
+                if model is None:
+                    return _identified(ai_error(5007, f"No such model {name} or task"))
+                if not isinstance(inputs, dict):
+                    return _identified(ai_error(3003, "Incomplete request: `inputs` must be an object"))
+                return _identified(await self._answer(name, model, inputs, fault.kind if fault else ""))
+
             latency = self._conditions.latency(target)
             return await respond(request, make, fault=fault, latency=latency, dialect=self._dialect)
 
         return await self._conditions.counted(target, request, handle)
 
-    async def _answer(self, name: str, model: AiModel, inputs: Json) -> Answer:
+    async def _answer(self, name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
         if model.shape == "embedding":
             return await self._embedded(inputs)
         if problem := _problem(name, model, inputs):
@@ -89,7 +90,8 @@ class WorkersAi:
             if is_native:
                 inputs = {"max_tokens": NATIVE_MAX_TOKENS, **inputs}
             return await upstream_answer(self._session, self._upstream, name, inputs, is_native=is_native)
-        return _native(name, inputs) if model.shape == "native" else _openai(name, model, inputs)
+        simulate = _native if model.shape == "native" else _openai
+        return simulate(name, model, inputs, fault_kind)
 
     async def _embedded(self, inputs: Json) -> Answer:
         texts = inputs.get("text")
@@ -147,20 +149,20 @@ def _vectorize_error(status: int, code: int, message: str) -> PlainAnswer:
     return PlainAnswer(json_bytes({"code": code, "error": message}), status=status)
 
 
-def _native(name: str, inputs: Json) -> Answer:
+def _native(name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
     task = chat_task({"max_tokens": NATIVE_MAX_TOKENS, **inputs}, model=name)
-    outcome = completed(task)
+    outcome = completed(task, fault_kind=fault_kind)
     counts = usage(task.input_tokens, [outcome])
-    model = f"simulated/{name}"
+    shown = f"simulated/{name}"
     if inputs.get("stream"):
-        return StreamAnswer(in_turn(native_events(model, outcome, counts)), lambda text: native_content(model, text))
-    body = native_body(model, outcome, counts, is_json=task.json_schema is not None)
+        return StreamAnswer(in_turn(native_events(shown, outcome, counts)), lambda text: native_content(shown, text))
+    body = native_body(shown, outcome, counts, is_json=task.json_schema is not None)
     return PlainAnswer(json_bytes(body), output_tokens=outcome.output_tokens)
 
 
-def _openai(name: str, model: AiModel, inputs: Json) -> Answer:
+def _openai(name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
     task = chat_task(inputs, model=name, is_thinking=model.is_thinking and _may_think(inputs))
-    outcomes = [completed(task, choice_index=i) for i in range(inputs.get("n") or 1)]
+    outcomes = [completed(task, choice_index=i, fault_kind=fault_kind) for i in range(inputs.get("n") or 1)]
     counts = usage(task.input_tokens, outcomes)
     reply = Reply(f"simulated/{name}")
     if not inputs.get("stream"):

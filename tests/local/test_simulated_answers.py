@@ -130,3 +130,14 @@ def test_prompt_cache_counts_the_repeated_prefix_in_steps_of_128() -> None:
     assert cache.seen("m", prefix + "two") == 1024
     assert cache.seen("other", prefix) == 0
     assert cache.seen("m", "short") == 0
+
+
+@pytest.mark.parametrize("kind", ["bad-refusal", "bad-blank", "bad-half", "bad-loop", "bad-unsure"])
+def test_bad_answers_end_like_good_ones(kind: str) -> None:
+    """Only the text tells: the finish reason is `stop`, and the same prompt gives the same answer."""
+    task = chat_task({"messages": [{"role": "user", "content": "What are tides?"}]}, model="m")
+
+    outcome = completed(task, fault_kind=kind)
+
+    assert outcome.finish_reason == "stop"
+    assert outcome.text == completed(task, fault_kind=kind).text != completed(task).text
