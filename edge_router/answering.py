@@ -1,24 +1,29 @@
 """From a validated chat request to its answer: exact cache, else a route and a run. Acts only through ports."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from . import completions, exact_cache, workers_ai
-from .answer_cache import AnswerCache
+from . import completions, workers_ai
+from .caching.answers import AnswerCache
+from .caching.directives import Directives, read_directives
+from .caching.entries import Entry
+from .caching.keys import cache_key
+from .caching.refreshes import Refreshes
 from .cascade.policy import CascadeSettings
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .complexity import ComplexityScorer
 from .embedder import Embedder
-from .errors import UpstreamError
-from .exact_cache import Directives, Entry
+from .errors import GatewayError, NotCached, UpstreamError
 from .feedback import FeedbackBook
 from .fleet import Fleet
 from .latency import LatencyTable
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store, Vectors
-from .report import CacheTier, with_report
+from .report import CacheTier, Report, with_report
+from .requests import parse_chat
 from .routing import Needs, Route, choose_route
-from .runs import ChatRun, Services, name_model
+from .runs import ChatRun, Keeping, Services, name_model
 from .semantic.cache import Embedded, Hit, SemanticCache
 from .semantic.question import read_question
 from .settings import Settings
@@ -54,6 +59,7 @@ class Answering:
         self._clock = clock
         self._log = log
         self._feedback = feedback
+        self._refreshes = Refreshes(None if settings.single_flight == "off" else flights, clock, log)
         semantic = SemanticCache(self._cache, embedder=Embedder(edge, clock), vectors=vectors, clock=clock, log=log)
         if feedback is not None:
             feedback.on_bad_hit = semantic.forget
@@ -80,36 +86,40 @@ class Answering:
                 min_tokens_per_s=settings.min_tokens_per_s,
                 grace_s=settings.slow_grace_s,
             ),
-            cache_ttl_s=settings.cache_ttl_s,
+            lifetimes=settings.lifetimes,
             feedback=feedback,
             cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, settings.thresholds),
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
         """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
-        directives = exact_cache.read_directives(call.body, call.cache_control)
-        key = self._key(call, call.body) if directives.look_up or directives.store else None
-        embedded = None
-        call.report.cache = "miss" if directives.look_up else "bypass"
-        if key and directives.look_up:
-            started_ms = self._clock.elapsed_ms()
-            found = await self._cache.look_up(key, call.report.request_id)
-            call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
-            if found is not None and found[0].is_fresh(self._clock.now_s(), directives):
-                replayed = self._replay(call, key, *found)
-                if replayed is not None:
-                    return replayed
-            elif found is not None:
-                call.report.cache = "stale"
+        asked, report = read_directives(call.body, call.cache_control), call.report
+        key = report.cache_key = self._key(call, call.body) if asked.look_up or asked.store else None
+        report.cache = "miss" if asked.look_up else "bypass"
+        found = embedded = None
+        if key and asked.look_up:
+            found = await self._look_up(key, report)
+            if found is not None:
+                replayed = self._serve(call, key, asked, *found)
             else:
-                hit, embedded = await self._look_up_by_meaning(call, directives)
+                hit, embedded = await self._look_up_by_meaning(call, asked)
                 replayed = self._replay_hit(call, hit) if hit else None
-                if replayed is not None:
-                    return replayed
+            if replayed is not None:
+                return replayed
+        if asked.only_if_cached:
+            raise NotCached("No stored answer will do, and 'Cache-Control: only-if-cached' lets no model be asked.")
 
         route = self.route(call)
-        run = ChatRun(self._services, call, key if directives.store else None, embedded)
-        return await (run.stream(route) if call.request.stream else run.plain(route))
+        keeping = Keeping(key, asked, embedded, found[0].question if found else None) if key and asked.store else None
+        spare = partial(self._fall_back, call, key, asked, found)
+        run = ChatRun(self._services, call, keeping, lambda error: _chunks_of(spare(error)))
+        try:
+            return await (run.stream(route) if call.request.stream else run.plain(route))
+        except UpstreamError as exc:
+            stale = spare(exc)
+            if stale is None:
+                raise
+            return stale
 
     def route(self, call: ChatCall) -> Route:
         """Decides, and notes the decision in the report."""
@@ -132,9 +142,70 @@ class Answering:
 
     def _key(self, call: ChatCall, body: Mapping[str, Any]) -> str:
         version = self._settings.catalog.version
-        return exact_cache.cache_key(body, tenant=call.tenant.id, endpoint=ENDPOINT, catalog_version=version)
+        normalisation = call.tenant.cache.normalisation or self._settings.cache_normalisation
+        return cache_key(
+            body, tenant=call.tenant.id, endpoint=ENDPOINT, catalog_version=version, normalisation=normalisation
+        )
 
-    async def _look_up_by_meaning(self, call: ChatCall, directives: Directives) -> tuple[Hit | None, Embedded | None]:
+    async def _look_up(self, key: str, report: Report) -> tuple[Entry, CacheTier] | None:
+        started_ms = self._clock.elapsed_ms()
+        found = await self._cache.look_up(key, report.request_id)
+        report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
+        return found
+
+    def _serve(
+        self, call: ChatCall, key: str, asked: Directives, entry: Entry, tier: CacheTier
+    ) -> Answer | StreamedAnswer | None:
+        """The stored answer at once, if it is not too old; a stale one is refreshed after the response."""
+        freshness = entry.freshness(self._clock.now_s(), asked)
+        if freshness not in ("fresh", "stale"):
+            call.report.cache = "stale"
+            return None
+        call.report.cache = "hit"
+        replayed = self._replay(call, key, entry, tier)
+        if replayed is None:
+            call.report.cache = "miss"
+        elif freshness == "stale" and asked.store and not asked.only_if_cached and self._refreshes.claim_here(key):
+            call.background.run(self._refresh(call, Keeping(key, asked, question=entry.question)))
+        return replayed
+
+    def _fall_back(
+        self,
+        call: ChatCall,
+        key: str | None,
+        asked: Directives,
+        found: tuple[Entry, CacheTier] | None,
+        error: GatewayError,
+    ) -> Answer | StreamedAnswer | None:
+        """The stored answer after every model failed, if it may be used for that (RFC 5861, stale-if-error)."""
+        if key is None or found is None or not isinstance(error, UpstreamError):
+            return None
+        if found[0].freshness(self._clock.now_s(), asked) == "expired":
+            return None
+        call.report.failed_status = error.status
+        call.report.cloud_region = call.report.cloud_rtt_ms = None  # of a region that failed
+        replayed = self._replay(call, key, *found)
+        if replayed is None:
+            call.report.failed_status = None
+        return replayed
+
+    async def _refresh(self, call: ChatCall, keeping: Keeping) -> None:
+        """Asks a model again for an entry that was served stale. After the response; never raises."""
+        if not await self._refreshes.claim_everywhere(keeping.key):
+            return
+        body = {name: value for name, value in call.body.items() if name not in ("stream", "stream_options")}
+        report = Report(call.report.request_id, call.report.location, cache="stale")
+        again = replace(
+            call, body=body, request=parse_chat(body), report=report, started_ms=self._clock.elapsed_ms(), is_part=True
+        )
+        try:
+            await ChatRun(self._services, again, keeping).plain(self.route(again))
+        except GatewayError as exc:
+            self._log.event("refresh_failed", request_id=report.request_id, reason=exc.code)
+        except Exception as exc:  # a background task: nobody else would tell
+            self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__)
+
+    async def _look_up_by_meaning(self, call: ChatCall, asked: Directives) -> tuple[Hit | None, Embedded | None]:
         """What is most specific decides whether: the request, the tenant's key record, the variable."""
         wanted = call.request.semantic_cache
         if wanted is None:
@@ -147,15 +218,15 @@ class Answering:
             return None, None
         now_s = self._clock.now_s()
         return await self._services.semantic.look_up(
-            call, question, accepts=lambda entry: entry.is_fresh(now_s, directives)
+            call, question, accepts=lambda entry: entry.freshness(now_s, asked) == "fresh"
         )
 
     def _replay_hit(self, call: ChatCall, hit: Hit) -> Answer | StreamedAnswer | None:
         report = call.report
-        report.similarity = hit.cosine
+        report.similarity, report.cache, report.cache_key = hit.cosine, "hit", hit.key
         replayed = self._replay(call, hit.key, hit.entry, "semantic")
         if replayed is None:
-            report.semantic, report.similarity = "miss", None
+            report.semantic, report.similarity, report.cache = "miss", None, "miss"
         return replayed
 
     def _replay(self, call: ChatCall, key: str, entry: Entry, tier: CacheTier) -> Answer | StreamedAnswer | None:
@@ -171,7 +242,7 @@ class Answering:
                 return None
 
         report, now_s = call.report, self._clock.now_s()
-        report.cache, report.cache_tier = "hit", tier
+        report.cache_tier = tier
         report.cache_age_s = entry.age_s(now_s)
         report.cache_ttl_s = entry.ttl_s - report.cache_age_s
         report.served_by = "semantic-cache" if tier == "semantic" else "exact-cache"
@@ -188,6 +259,11 @@ class Answering:
         chunks[0] = with_report(chunks[0], facts)
         chunks[-1] = with_report(chunks[-1], facts)
         return StreamedAnswer(chunks)
+
+
+def _chunks_of(answer: Answer | StreamedAnswer | None) -> list[str] | None:
+    """Of a replayed stream."""
+    return answer.chunks if isinstance(answer, StreamedAnswer) and isinstance(answer.chunks, list) else None
 
 
 def _is_given(body: Mapping[str, Any], name: str) -> bool:

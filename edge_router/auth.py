@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .caching.policy import DEFAULT_POLICY, TenantPolicy, read_policy
 from .errors import NotAuthenticated
 
 _KEY = re.compile(r"nsk_([A-Za-z0-9]{4,32})_([A-Za-z0-9]{16,128})")
@@ -29,6 +30,7 @@ class PresentedKey:
 class Tenant:
     """Who asks. All but `id` are optional fields of the key record; None: as the variables say.
 
+    scopes: what its key may do beyond asking: `admin`. cache: how its answers are kept.
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
     cascade: whether edge models' answers are checked.
     """
@@ -37,6 +39,8 @@ class Tenant:
     semantic_cache: bool | None = None
     semantic_threshold: float | None = None
     cascade: Literal["off", "on", "race"] | None = None
+    cache: TenantPolicy = DEFAULT_POLICY
+    scopes: frozenset[str] = frozenset()
 
 
 OPEN_TENANT = Tenant("open")  # whom everyone is when AUTH=open
@@ -82,6 +86,8 @@ def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
         semantic_cache=_flag(parsed.get("semantic_cache")),
         semantic_threshold=_share(parsed.get("semantic_threshold")),
         cascade=_mode(parsed.get("cascade")),
+        cache=read_policy(parsed),
+        scopes=_texts(parsed.get("scopes")),
     )
     return tenant, hashes
 
@@ -92,6 +98,10 @@ def _flag(value: Any) -> bool | None:
 
 def _mode(value: Any) -> Literal["off", "on", "race"] | None:
     return value if value in ("off", "on", "race") else None
+
+
+def _texts(value: Any) -> frozenset[str]:
+    return frozenset(text for text in value if isinstance(text, str)) if isinstance(value, list) else frozenset()
 
 
 def _share(value: Any) -> float | None:

@@ -13,6 +13,8 @@ from functools import cached_property
 from math import inf
 from typing import Any, Literal, get_args
 
+from .caching.policy import MAX_TTL_S
+
 Side = Literal["edge", "cloud"]
 Tier = Literal["edge-small", "edge-large", "cloud-fast", "cloud-quality"]
 Shape = Literal["native", "openai"]
@@ -34,6 +36,7 @@ class Model:
 
     shape: how a Workers AI model speaks, `native` or `openai`; cloud models are always `openai`.
     thinks: spends output tokens before the answer unless told not to.
+    cache_ttl_s: how long its answers are fresh, None: as long as all.
     """
 
     id: str
@@ -45,6 +48,7 @@ class Model:
     features: tuple[Feature, ...] = ()
     shape: Shape = "openai"
     thinks: bool = False
+    cache_ttl_s: int | None = None
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Declared price of one answer in US dollars."""
@@ -133,6 +137,9 @@ def _check(model: Model, name: Any) -> None:
         value = getattr(model, field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
             raise CatalogError(f"{name}: {field} must be a number that is not negative")
+    ttl_s = model.cache_ttl_s
+    if ttl_s is not None and (isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= MAX_TTL_S):
+        raise CatalogError(f"{name}: cache_ttl_s must be 1 to {MAX_TTL_S} seconds")
     if not isinstance(model.thinks, bool):
         raise CatalogError(f"{name}: thinks must be true or false")
     unknown = set(model.features) - set(get_args(Feature))

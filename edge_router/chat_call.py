@@ -16,7 +16,7 @@ from .streaming import LiveChunks
 class ChatCall:
     """One chat request on its way. `body` is the caller's JSON, our header fields merged in.
 
-    is_part: one of several prompts of a request, which share its id.
+    is_part: its answer is not what its request's id stands for: one of several prompts, or a refreshed cache entry.
     """
 
     request: ChatRequest

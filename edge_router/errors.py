@@ -6,6 +6,7 @@ GatewayError                 carries status, type, param and code
 │   ├── NotFound             no such path or model                           -> 404
 │   ├── MethodNotAllowed     the path exists, the method does not            -> 405
 │   ├── BodyTooLarge         more bytes than we read                         -> 413
+│   ├── NotCached            only a stored answer would do, there is none    -> 504
 │   └── RateLimited          the tenant asks too often                       -> 429
 ├── UpstreamError            a model or a region failed                      -> 502
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
@@ -89,6 +90,13 @@ class BodyTooLarge(RequestRejected):
 
     status = 413
     code = "body_too_large"
+
+
+class NotCached(RequestRejected):
+    """Only a stored answer would do (`only-if-cached`), and there is none; RFC 9111 asks for this status."""
+
+    status = 504
+    code = "not_cached"
 
 
 class RateLimited(RequestRejected):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from . import completions
-from .errors import GatewayError, MethodNotAllowed
+from .errors import GatewayError, MethodNotAllowed, NotCached
 from .report import Report, with_report
 from .sse import DONE_EVENT, KEEP_ALIVE, encode_event
 from .streaming import Batch, LiveChunks, Send
@@ -119,6 +119,8 @@ def error_reply(error: GatewayError, report: Report) -> Reply:
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
+    if isinstance(error, NotCached):
+        headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again after any 5xx
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Reply(error.status, with_report(completions.dump(error.to_body()), report.body_json()), headers)

@@ -7,6 +7,7 @@ facts stand in the body under `nearside`. A fact that is unknown is absent, neve
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import floor
 from typing import Any, Literal
 
 from .cascade.outcome import Outcome
@@ -26,6 +27,8 @@ class Report:
     """Filled in while one request is handled. Scope: request.
 
     tenant: who asks, once known; for telemetry, never shown.
+    cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
+    failed_status: why a stale answer was given: what asking the models came to.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
     hedged: a second region was asked because the first one was late.
@@ -48,6 +51,8 @@ class Report:
     cache_ttl_s: float | None = None
     cache_age_s: float | None = None
     cache_stored: bool = False
+    cache_key: str | None = None
+    failed_status: int | None = None
     semantic: SemanticOutcome | None = None
     similarity: float | None = None
     collapsed: bool = False
@@ -132,6 +137,8 @@ class Report:
             "tier": self.cache_tier,
             "ttl_s": _whole(self.cache_ttl_s),
             "age_s": _whole(self.cache_age_s),
+            "key": self.cache_key,
+            "failed_status": self.failed_status,
             "collapsed": self.collapsed or None,
             "semantic": self.semantic,
             "similarity": None if self.similarity is None else round(self.similarity, 4),
@@ -141,11 +148,18 @@ class Report:
     def _cache_status(self) -> str:
         if self.cache is None:  # refused before, or no business of the cache
             return "nearside; fwd=bypass"
-        if self.cache == "hit":
-            ttl = "" if self.cache_ttl_s is None else f"; ttl={int(self.cache_ttl_s)}"
-            return f"nearside; hit{ttl}" + (f"; detail={self.cache_tier}" if self.cache_tier else "")
-        flags = [flag for flag, is_set in (("stored", self.cache_stored), ("collapsed", self.collapsed)) if is_set]
-        return "; ".join([f"nearside; fwd={self.cache}", *flags])
+        parts = ["nearside; hit" if self.cache == "hit" else f"nearside; fwd={self.cache}"]
+        if self.failed_status is not None:
+            parts.append(f"fwd-status={self.failed_status}")
+        if self.cache_stored:
+            parts.append("stored")
+        if self.collapsed:
+            parts.append("collapsed")
+        if self.cache_ttl_s is not None:
+            parts.append(f"ttl={floor(self.cache_ttl_s)}")
+        if self.cache_tier is not None:
+            parts.append(f"detail={self.cache_tier}")
+        return "; ".join(parts)
 
 
 def with_report(json_object: str, report_json: str) -> str:
@@ -164,4 +178,4 @@ def _money(value: float | None) -> str | None:
 
 
 def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    return None if value is None else floor(value)

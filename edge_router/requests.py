@@ -12,10 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .caching.policy import MAX_TTL_S
 from .errors import RequestRejected
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 200  # of nested JSON; the parsers themselves give up near 1,000
+
+MAX_CACHE_TAGS = 8
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -144,10 +147,17 @@ StopList = Annotated[list[str], Field(max_length=4)]
 Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
+CacheTags = Annotated[
+    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@-]{1,64}$")]], Field(max_length=MAX_CACHE_TAGS)
+]
+
+
 class Controls(_Body):
-    """Our own fields, on any request; each is also a header `nearside-<name>`."""
+    """Our own fields, on any request; each is also a header `nearside-<name>`, without the unit `_s`."""
 
     use_cache: bool | None = None
+    cache_ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] | None = None
+    cache_tags: CacheTags | None = None
     semantic_cache: bool | None = None
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = None
     optimize_prompt: bool | None = None
@@ -255,6 +265,7 @@ class FeedbackRequest(_Body):
     rating: Literal["good", "bad"]
 
 
+_CONTROL_HEADERS = [(name, "nearside-" + name.removesuffix("_s").replace("_", "-")) for name in Controls.model_fields]
 _T = TypeVar("_T", bound=BaseModel)
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never closes is consumed once
 _BRACKETS = re.compile(r"[\[\]{}]")
@@ -330,8 +341,8 @@ def with_header_controls(body: dict[str, Any], headers: Mapping[str, str]) -> di
     """The body with our `nearside-<name>` headers filled in; a field in the body wins over its header."""
     controls = {
         name: value
-        for name in Controls.model_fields
-        if (value := headers.get("nearside-" + name.replace("_", "-"))) is not None and name not in body
+        for name, header in _CONTROL_HEADERS
+        if (value := headers.get(header)) is not None and name not in body
     }
     if not controls:
         return body
@@ -341,6 +352,10 @@ def with_header_controls(body: dict[str, Any], headers: Mapping[str, str]) -> di
 def _header_value(name: str, value: str) -> object:
     if name == "residency":
         return value
+    if name == "cache_ttl_s":
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= 12 else value
+    if name == "cache_tags":
+        return [tag.strip() for tag in value.split(",") if tag.strip()]
     if name == "max_latency_ms":
         try:
             return float(value)

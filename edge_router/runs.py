@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from . import completions, exact_cache, workers_ai
-from .answer_cache import AnswerCache
+from . import completions, workers_ai
 from .attempts import Attempt
+from .caching.answers import AnswerCache
+from .caching.directives import Directives
+from .caching.entries import MAX_ENTRY_BYTES, Entry, may_store, spread
+from .caching.policy import Lifetimes, lifetimes
 from .cascade.hold import judge_beginning
 from .cascade.policy import CascadeSettings, Mode, choose_mode
 from .cascade.reading import asked_of, said_of
@@ -16,7 +19,6 @@ from .cascade.verifier import Check, verify
 from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import GatewayError
-from .exact_cache import Entry
 from .feedback import FeedbackBook
 from .mending import mend_choice, mend_head
 from .ports import Clock, Log, UpstreamResponse
@@ -36,7 +38,7 @@ _Result = TypeVar("_Result", bound=Answered)
 class Services:
     """What runs share. Scope: isolate.
 
-    cache_ttl_s: how long an answer stays fresh. feedback: None when nothing is kept for ratings.
+    lifetimes: of stored answers, where nothing else is said. feedback: None when nothing is kept for ratings.
     """
 
     catalog: Catalog
@@ -47,9 +49,22 @@ class Services:
     log: Log
     new_id: Callable[[], str]
     limits: StreamLimits
-    cache_ttl_s: int
+    lifetimes: Lifetimes
     feedback: FeedbackBook | None
     cascade: CascadeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How an answer is to be kept, when it is good enough.
+
+    embedded: its question, when it is to be found by meaning as well. question: of the entry that it replaces.
+    """
+
+    key: str
+    asked: Directives
+    embedded: Embedded | None = None
+    question: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +86,22 @@ class PlainAnswer:
 class ChatRun:
     """The way from a route to an answer. Scope: request.
 
-    store_key: where the answer is kept, None when it may not be. embedded: its question, when it is to be found by
-    meaning as well. As the stream's storyteller it adds the report: who answers on the first chunk, all of it on the
-    last.
+    keeping: None when the answer may not be kept. spare: an older answer for when every model fails, as chunks.
+    As the stream's storyteller it adds the report: who answers on the first chunk, all of it on the last.
     """
 
     def __init__(
-        self, services: Services, call: ChatCall, store_key: str | None, embedded: Embedded | None = None
+        self,
+        services: Services,
+        call: ChatCall,
+        keeping: Keeping | None,
+        spare: Callable[[GatewayError], list[str] | None] = lambda error: None,
     ) -> None:
         self._services = services
         self._call = call
         self._report = call.report
-        self._store_key = store_key
-        self._embedded = embedded
+        self._keeping = keeping
+        self._spare = spare
         self._at: Attempt | None = None
         self._is_begun = False
 
@@ -159,10 +177,10 @@ class ChatRun:
             last = [relay.error_chunk(relay.error)]
         else:
             last = relay.closing(input_text)
-            body = relay.completion(input_text) if self._store_key or self._report.cascade else {}
+            body = relay.completion(input_text) if self._keeping or self._report.cascade else {}
             self._judge_late(body)
             self._note_for_rating()
-            if self._store_key:
+            if self._keeping:
                 self._store_later(completions.dump(body), body)
         last[-1] = with_report(last[-1], self._report.body_json())
         return last
@@ -173,6 +191,9 @@ class ChatRun:
         if outcome is not None and outcome.verdict == "accepted":
             outcome.late = verify(asked_of(self._call.request), said_of(body))
 
+    def rescue(self, error: GatewayError) -> list[str] | None:
+        return self._spare(error)
+
     def fail(self, error: GatewayError) -> list[str]:
         self._stop_clock()
         self._report.retry_after_s = error.retry_after_s
@@ -182,7 +203,8 @@ class ChatRun:
         return [with_report(text, self._report.body_json())]
 
     async def _attempt_plain(self, at: Attempt) -> PlainAnswer:
-        response = await self._services.upstreams.call(self._call, at, flight_key=self._store_key)
+        flight_key = self._keeping.key if self._keeping else None
+        response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
         try:
             return self._settle_plain(at, await response.text())
         except BaseException:
@@ -271,28 +293,43 @@ class ChatRun:
 
     def _store_later(self, text: str, body: Mapping[str, Any]) -> None:
         """After the response: nothing on the path waits for a write."""
-        if self._store_key is None or len(text) > exact_cache.MAX_ENTRY_BYTES:
+        keeping = self._keeping
+        if keeping is None or len(text) > MAX_ENTRY_BYTES or not may_store(body, tool_calls=keeping.asked.tool_calls):
             return
-        if not exact_cache.may_store(body) or not (self._report.cascade is None or self._report.cascade.is_good):
+        if not (self._report.cascade is None or self._report.cascade.is_good):
             return
-        services = self._services
-        entry = Entry(
-            body=text,
-            model=self._report.model or "",
-            stored_at_s=services.clock.now_s(),
-            ttl_s=services.cache_ttl_s,
-            cost_usd=self._report.cost_usd or 0.0,
-            question=self._embedded.question.text if self._embedded else None,
-        )
         self._report.cache_stored = True
-        self._call.background.run(self._store(self._store_key, entry))
+        self._call.background.run(self._store(keeping, self._entry(keeping, text, body["usage"])))
 
-    async def _store(self, key: str, entry: Entry) -> None:
+    def _entry(self, keeping: Keeping, text: str, usage: Mapping[str, Any]) -> Entry:
+        services, report = self._services, self._report
+        model = services.catalog.find(report.model or "")
+        life = lifetimes(
+            asked_ttl_s=keeping.asked.ttl_s,
+            tenant=self._call.tenant.cache,
+            model_ttl_s=model.cache_ttl_s if model else None,
+            default=services.lifetimes,
+        )
+        elapsed_s = (services.clock.elapsed_ms() - self._call.started_ms) / 1000
+        return Entry(
+            body=text,
+            model=report.model or "",
+            stored_at_s=services.clock.now_s() - elapsed_s,
+            ttl_s=spread(life.ttl_s, keeping.key),
+            swr_s=life.swr_s,
+            stale_if_error_s=life.stale_if_error_s,
+            cost_usd=report.cost_usd or 0.0,
+            tokens=usage["total_tokens"],
+            tags=keeping.asked.tags,
+            question=keeping.embedded.question.text if keeping.embedded else keeping.question,
+        )
+
+    async def _store(self, keeping: Keeping, entry: Entry) -> None:
         """The entry before the vector that points to it."""
         services, request_id = self._services, self._report.request_id
-        await services.cache.put(key, entry, request_id)
-        if self._embedded:
-            await services.semantic.remember(self._embedded, key, request_id)
+        await services.cache.put(keeping.key, entry, request_id)
+        if keeping.embedded:
+            await services.semantic.remember(keeping.embedded, keeping.key, request_id)
 
     def _note_for_rating(self) -> None:
         if self._services.feedback:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from .caching.policy import MAX_TTL_S, Lifetimes, Normalisation
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
 from .routing import Thresholds
 from .signing import Key, parse_keys
@@ -69,7 +70,12 @@ class _Variables(BaseModel):
     semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
-    cache_ttl_s: Annotated[int, Field(ge=60, le=31_536_000)] = Field(86_400, validation_alias="CACHE_TTL_S")
+    cache_ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = Field(86_400, validation_alias="CACHE_TTL_S")
+    cache_swr_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = Field(3600, validation_alias="CACHE_SWR_S")
+    cache_stale_if_error_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = Field(
+        86_400, validation_alias="CACHE_STALE_IF_ERROR_S"
+    )
+    cache_normalisation: Normalisation = Field("strict", validation_alias="CACHE_NORMALISATION")
     memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = Field(8, validation_alias="MEMORY_CACHE_MIB")
     fallback_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = Field((), validation_alias="FALLBACK_KEYS")
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
@@ -88,7 +94,8 @@ VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fiel
 class Settings:
     """What the gateway is configured to do.
 
-    cache_ttl_s: how long an exact answer is fresh. memory_cache_bytes: what an isolate may keep of them itself.
+    lifetimes: of stored answers. cache_normalisation: which requests count as the same.
+    memory_cache_bytes: what an isolate may keep of answers itself.
     fallback_keys: the first one signs the calls to the cloud; none: they go unsigned.
     edge_timeout_s, cloud_timeout_s: from one call to its first token. answer_timeout_s: from the first call of all that
     one request makes. stream_idle_s: the longest silence within a
@@ -106,7 +113,8 @@ class Settings:
     semantic_cache: Literal["on", "off"]
     regions: tuple[Region, ...]
     catalog: Catalog
-    cache_ttl_s: int
+    lifetimes: Lifetimes
+    cache_normalisation: Normalisation
     memory_cache_bytes: int
     fallback_keys: tuple[Key, ...]
     edge_timeout_s: float
@@ -144,7 +152,8 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         semantic_cache=read.semantic_cache,
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,
-        cache_ttl_s=read.cache_ttl_s,
+        lifetimes=Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
+        cache_normalisation=read.cache_normalisation,
         memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
         fallback_keys=read.fallback_keys,
         edge_timeout_s=read.edge_timeout_s,

@@ -81,6 +81,10 @@ class Storyteller(Protocol):
         """The caller went away: what was answered until then still counts."""
         ...
 
+    def rescue(self, error: GatewayError) -> list[str] | None:
+        """What is told in place of `fail`, when there is an older answer to fall back on."""
+        ...
+
     def fail(self, error: GatewayError) -> list[str]:
         """The only chunks of a stream that nobody could answer after its headers were sent."""
         ...
@@ -113,7 +117,7 @@ class LiveChunks:
         try:
             stream = self._opening.result()
         except GatewayError as exc:
-            last = self._fail(exc)
+            last = self._rescue(exc)
         except Exception as exc:
             last = self._fail(self._crash(exc, None))
         else:
@@ -156,6 +160,10 @@ class LiveChunks:
                 relay.error = self._crash(exc, stream.label)
         self.has_failed = relay.error is not None
         return rest + self._owner.settle(stream)
+
+    def _rescue(self, error: GatewayError) -> list[str]:
+        rescued = self._owner.rescue(error)
+        return self._fail(error) if rescued is None else rescued
 
     def _fail(self, error: GatewayError) -> list[str]:
         self.has_failed = True

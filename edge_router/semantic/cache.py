@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal, Protocol
 
+from ..caching.entries import Entry
 from ..chat_call import ChatCall
 from ..embedder import Embedder
 from ..errors import GatewayError, StoreError, UpstreamError
-from ..exact_cache import Entry
 from ..ports import Clock, Log, Vectors
 from ..report import SemanticOutcome
 from ..timers import Deadline

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edge_router.answering import Answering
+from edge_router.auth import hash_secret
+from edge_router.caching.policy import Lifetimes, Normalisation
 from edge_router.catalog import Catalog, Model
 from edge_router.complexity import ComplexityScorer, KeywordRules
 from edge_router.embeddings import DIMENSIONS
@@ -44,12 +46,28 @@ CLOUD_FAST = Model("cloud-fast-1", "cloud", "cloud-fast", 128_000, 10.0, 20.0, (
 CLOUD_QUALITY = Model("cloud-quality-1", "cloud", "cloud-quality", 128_000, 100.0, 200.0, ("tools", "json", "vision"))
 MODELS = (EDGE_SMALL, EDGE_LARGE, CLOUD_FAST, CLOUD_QUALITY)
 
+LIFETIMES = Lifetimes(ttl_s=3600, swr_s=0, stale_if_error_s=0)
+
 PARIS = Location("CDG", 12.5, "FR", "EU", True, 48.86, 2.35)
 FRANKFURT = Region("fra", "http://fra.test", 50.11, 8.68)
 VIRGINIA = Region("iad", "http://iad.test", 38.95, -77.45)
 
 SIMPLE_PROMPT = "What is the capital of France?"
 COMPLEX_PROMPT = "Explain step by step why the sky is blue."
+
+SECRET = "s3cretS3cretS3cret"
+
+
+def bearer(key_id: str = "k001") -> dict[str, str]:
+    """The header of a caller whose record `key_records` made."""
+    return {"authorization": f"Bearer nsk_{key_id}_{SECRET}"}
+
+
+def key_records(**tenants: Mapping[str, Any]) -> MemoryStore:
+    """Records of keys by their id; each holds at least `tenant`."""
+    hashes = [hash_secret(SECRET)]
+    return MemoryStore({f"key:{key_id}": json.dumps({"hashes": hashes, **facts}) for key_id, facts in tenants.items()})
+
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 DONE = b"data: [DONE]\n\n"
@@ -157,6 +175,8 @@ class World:
     heartbeat_s: float = 5.0
     min_tokens_per_s: float = 1.0
     slow_grace_s: float = 15.0
+    lifetimes: Lifetimes = LIFETIMES
+    normalisation: Normalisation = "strict"
     memory_cache_bytes: int = 0
     store: Store = field(default_factory=MemoryStore)
     keys: Store = field(default_factory=MemoryStore)
@@ -186,7 +206,8 @@ class World:
             semantic_cache=self.semantic_cache,
             regions=self.regions,
             catalog=Catalog(self.models),
-            cache_ttl_s=3600,
+            lifetimes=self.lifetimes,
+            cache_normalisation=self.normalisation,
             edge_timeout_s=self.timeout_s,
             cloud_timeout_s=self.timeout_s,
             answer_timeout_s=self.answer_timeout_s,
@@ -233,11 +254,15 @@ class World:
         method: str = "POST",
         headers: Mapping[str, str] | None = None,
         location: Location = PARIS,
+        of: Gateway | None = None,
     ) -> Reply:
-        """The reply, a stream not read yet. `body`: JSON, text as it is, or the error that reading it raises."""
+        """The reply, a stream not read yet. `body`: JSON, text as it is, or the error that reading it raises.
+
+        of: the isolate that is asked; None: a new one.
+        """
         content = body if isinstance(body, str | Exception) else json.dumps(chat_body() if body is None else body)
         request = FakeRequest(method, path, content, headers or {}, location)
-        return await self.gateway().handle(request, self.background)
+        return await (of or self.gateway()).handle(request, self.background)
 
     @property
     def calls(self) -> int:
@@ -267,6 +292,13 @@ def text_of(reply: Reply) -> str:
     text = read_json(reply)["choices"][0]["message"]["content"]
     assert isinstance(text, str)
     return text
+
+
+def cache_of(reply: Reply) -> dict[str, Any]:
+    """What a plain reply's report says of the cache."""
+    cache = read_json(reply)["nearside"]["cache"]
+    assert isinstance(cache, dict)
+    return cache
 
 
 def error_of(reply: Reply) -> dict[str, Any]:

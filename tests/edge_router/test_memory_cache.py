@@ -2,8 +2,8 @@
 
 import pytest
 
-from edge_router.answer_cache import AnswerCache
-from edge_router.exact_cache import Entry
+from edge_router.caching.answers import AnswerCache
+from edge_router.caching.entries import Entry
 from edge_router.memory_cache import MAX_AGE_S, MemoryCache
 from tests.fakes import CollectingLog, FailingStore, FakeClock, MemoryStore
 

@@ -41,14 +41,17 @@ def test_structured_variables(write: Any) -> None:
 
     assert settings.regions == (Region("fra", "https://fra.test", 50.1, 8.7),)
     assert [model.id for model in settings.catalog.models] == ["m1"]
-    assert settings.cache_ttl_s == 90
+    assert settings.lifetimes.ttl_s == 90
 
 
 @pytest.mark.parametrize(
     ("name", "value", "where"),
     [
         pytest.param("AUTH", "none", "AUTH", id="AUTH"),
-        pytest.param("CACHE_TTL_S", 59, "CACHE_TTL_S", id="a lifetime below the platform's minimum"),
+        pytest.param("CACHE_TTL_S", 0, "CACHE_TTL_S", id="no lifetime"),
+        pytest.param("CACHE_SWR_S", -1, "CACHE_SWR_S", id="stale before it was fresh"),
+        pytest.param("CACHE_STALE_IF_ERROR_S", 31_536_001, "CACHE_STALE_IF_ERROR_S", id="more than a year"),
+        pytest.param("CACHE_NORMALISATION", "loose", "CACHE_NORMALISATION", id="an unknown normalisation"),
         pytest.param("CACHE_TTL_S", "soon", "CACHE_TTL_S", id="a lifetime in words"),
         pytest.param("EDGE_TIMEOUT_S", 0, "EDGE_TIMEOUT_S", id="no time for the edge"),
         pytest.param("CLOUD_TIMEOUT_S", 601, "CLOUD_TIMEOUT_S", id="too much time for the cloud"),

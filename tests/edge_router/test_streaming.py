@@ -379,6 +379,9 @@ class Owner:
     def leave(self, stream: OpenStream) -> None:
         """Nothing is counted here."""
 
+    def rescue(self, error: GatewayError) -> list[str] | None:
+        """There is nothing older."""
+
     def fail(self, error: GatewayError) -> list[str]:
         return [f"failed: {error.code}"]
 

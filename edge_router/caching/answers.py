@@ -1,14 +1,14 @@
-"""Exact answers by key: in the isolate's memory, then in a store. A store that fails is a miss, never an error."""
+"""Stored answers by key: in the isolate's memory, then in a store. A store that fails is a miss, never an error."""
 
-from typing import Literal
+from math import ceil
 
-from . import exact_cache
-from .errors import StoreError
-from .exact_cache import Entry
-from .memory_cache import MemoryCache
-from .ports import Clock, Log, Store
+from ..errors import StoreError
+from ..memory_cache import MemoryCache
+from ..ports import Clock, Log, Store
+from ..report import CacheTier
+from .entries import Entry, decode_entry, encode_entry
 
-Tier = Literal["memory", "kv"]
+MIN_STORE_TTL_S = 60  # the platform's minimum; an entry knows by itself when it is too old
 
 
 class AnswerCache:
@@ -20,7 +20,7 @@ class AnswerCache:
         self._clock = clock
         self._log = log
 
-    async def look_up(self, key: str, request_id: str) -> tuple[Entry, Tier] | None:
+    async def look_up(self, key: str, request_id: str) -> tuple[Entry, CacheTier] | None:
         """The stored answer, fresh or not, and where it was found."""
         kept = self._memory.get(key, self._clock.now_s())
         if kept is not None:
@@ -38,8 +38,9 @@ class AnswerCache:
 
     async def put(self, key: str, entry: Entry, request_id: str) -> None:
         self._memory.put(key, entry, len(entry.body), self._clock.now_s())
+        ttl_s = max(MIN_STORE_TTL_S, ceil(entry.kept_s))
         try:
-            await self._store.put(key, exact_cache.encode_entry(entry), ttl_s=int(entry.ttl_s))
+            await self._store.put(key, encode_entry(entry), ttl_s=ttl_s)
         except StoreError as exc:
             self._log.event("store_failed", request_id=request_id, reason=exc.message)
 
@@ -54,7 +55,7 @@ class AnswerCache:
 
     async def _from_store(self, key: str) -> Entry | None:
         text = await self._store.get(key)
-        entry = exact_cache.decode_entry(text) if text else None
+        entry = decode_entry(text) if text else None
         if entry is not None:
             self._memory.put(key, entry, len(entry.body), self._clock.now_s())
         return entry
