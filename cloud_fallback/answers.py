@@ -15,6 +15,7 @@ from cloud_fallback.calls import Endpoint
 from cloud_fallback.errors import (
     GatewayError,
     UpstreamAuth,
+    UpstreamConfused,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRejected,
@@ -120,7 +121,9 @@ def _failure(status: int, detail: dict[str, Any], retry_after: str | None) -> Ga
         return UpstreamRateLimited("The upstream is limiting our rate.", retry_after=retry_after)
     if status == HTTPStatus.REQUEST_TIMEOUT:
         return UpstreamTimeout("The upstream gave up waiting.")
-    return UpstreamError("The upstream failed.")
+    if status == HTTPStatus.CONFLICT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return UpstreamError("The upstream failed.")
+    return UpstreamConfused(f"The upstream answered with status {status}.")
 
 
 def _identifier(detail: dict[str, Any], name: str) -> str | None:

@@ -4,6 +4,7 @@ Server-Timing's `app` is the time from the first byte we read to the first we se
 for the upstream) and less waiting for the caller's body.
 """
 
+import math
 import re
 import time
 import uuid
@@ -15,11 +16,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from cloud_fallback.drain import Drain
 from cloud_fallback.errors import CallerGone, GatewayError, UpstreamRateLimited
+from cloud_fallback.metrics import Metrics
+from cloud_fallback.tracing import NO_TRACER, Tracer
 
 CALLER_GONE_STATUS = 499  # nginx's number; nobody receives it, the log has it
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?")
+_SAFE_MODEL = re.compile(r"[A-Za-z0-9_@./:-]{1,128}")
+_PROBES = frozenset({"/health", "/ready", "/metrics"})  # their good answers are not worth a line
+_ENDPOINTS = _PROBES | {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models"}
 
 
 @dataclass(slots=True)
@@ -30,10 +38,19 @@ class Exchange:
     started_s: float = field(default_factory=time.perf_counter)
     upstream_s: float = 0.0
     caller_s: float = 0.0
+    traceparent: str | None = None
     model: str | None = None
     is_stream: bool = False
+    answered_by: str | None = None
+    attempts: int = 0
+    prompt_cache_percent: float | None = None
+    tracer: Tracer = NO_TRACER
     status: int = CALLER_GONE_STATUS
     reason: str | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        return None if self.traceparent is None else self.traceparent.split("-")[1]
 
     @contextmanager
     def waiting_for_upstream(self) -> Iterator[None]:
@@ -55,57 +72,91 @@ class Exchange:
 class Boundary:
     """Pure ASGI middleware around everything else."""
 
-    def __init__(self, app: ASGIApp, *, region: str, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self, app: ASGIApp, *, region: str, logger: FilteringBoundLogger, metrics: Metrics, drain: Drain, tracer: Tracer
+    ) -> None:
         self._app = app
         self._region = region.encode()
         self._logger = logger
+        self._metrics = metrics
+        self._drain = drain
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(request_id=_request_id(scope))
+        request_id, traceparent = _ids(scope)
+        exchange = Exchange(request_id=request_id, traceparent=traceparent, tracer=self._tracer)
         scope.setdefault("state", {})["exchange"] = exchange
-        app_s = 0.0
-        is_started = False
+        app_s: float | None = None
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal app_s, is_started
+            nonlocal app_s
             if message["type"] == "http.response.start":
-                is_started = True
                 waited_s = exchange.upstream_s + exchange.caller_s
                 app_s = time.perf_counter() - exchange.started_s - waited_s
-                timing = f"app;dur={app_s * 1e3:.2f}, upstream;dur={exchange.upstream_s * 1e3:.2f}"
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", exchange.request_id.encode()),
-                    (b"nearside-cloud-region", self._region),
-                    (b"server-timing", timing.encode()),
-                ]
+                message["headers"] = [*message["headers"], *self._headers(exchange, app_s)]
                 exchange.status = message["status"]
             await send(message)
 
+        self._metrics.open_requests.inc()
         try:
-            await self._app(scope, receive, send_with_headers)
+            with self._tracer.request(scope, exchange):
+                await self._app(scope, receive, send_with_headers)
         except CallerGone:
             exchange.reason = "caller_gone"
         except Exception:
             exchange.reason = "crash"
             self._logger.exception("crash", request_id=exchange.request_id)
-            if not is_started:
+            if app_s is None:
                 error = GatewayError("Something went wrong here; the request id is in x-request-id.")
                 await error_response(error)(scope, receive, send_with_headers)
+        finally:
+            self._metrics.open_requests.dec()
+        self._note(scope, exchange, app_s or 0.0)
+
+    def _headers(self, exchange: Exchange, app_s: float) -> list[tuple[bytes, bytes]]:
+        timing = f"app;dur={app_s * 1e3:.2f}, upstream;dur={exchange.upstream_s * 1e3:.2f}"
+        headers = [
+            (b"x-request-id", exchange.request_id.encode()),
+            (b"nearside-cloud-region", self._region),
+            (b"server-timing", timing.encode()),
+        ]
+        if exchange.attempts:
+            headers.append((b"nearside-cloud-attempts", b"%d" % exchange.attempts))
+        if exchange.answered_by is not None and _SAFE_MODEL.fullmatch(exchange.answered_by):
+            headers.append((b"nearside-cloud-model", exchange.answered_by.encode()))
+        if exchange.prompt_cache_percent is not None:
+            headers.append((b"nearside-prompt-cache-percent", b"%.1f" % exchange.prompt_cache_percent))
+        if self._drain.is_draining:
+            headers.append((b"connection", b"close"))
+        return headers
+
+    def _note(self, scope: Scope, exchange: Exchange, app_s: float) -> None:
+        """One log line, and the counters."""
+        total_s = time.perf_counter() - exchange.started_s
+        path = scope["path"]
+        endpoint = path if path in _ENDPOINTS else "other"
+        self._metrics.requests.labels(endpoint, exchange.status).inc()
+        self._metrics.app_seconds.labels(endpoint).observe(app_s)
+        self._metrics.total_seconds.labels(endpoint).observe(total_s)
+        if path in _PROBES and exchange.status == 200:
+            return
         self._logger.info(
             "request",
             request_id=exchange.request_id,
+            trace_id=exchange.trace_id,
             method=scope["method"],
-            path=scope["path"][:128],
+            path=path[:128],
             model=exchange.model,
+            answered_by=exchange.answered_by,
+            attempts=exchange.attempts,
             status=exchange.status,
             stream=exchange.is_stream,
             app_ms=round(app_s * 1e3, 2),
             upstream_ms=round(exchange.upstream_s * 1e3, 2),
-            total_ms=round((time.perf_counter() - exchange.started_s) * 1e3, 2),
+            total_ms=round(total_s * 1e3, 2),
             reason=exchange.reason,
         )
 
@@ -115,17 +166,22 @@ def error_response(error: GatewayError) -> Response:
     headers = {}
     if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
         headers["retry-after"] = error.retry_after
+    elif error.retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
     allow = getattr(error, "allow", None)
     if allow:
         headers["allow"] = allow
     return JSONResponse(error.to_body(), status_code=error.status, headers=headers)
 
 
-def _request_id(scope: Scope) -> str:
+def _ids(scope: Scope) -> tuple[str, str | None]:
+    """The request id, made up when there is none that can be taken, and the traceparent."""
+    request_id = traceparent = None
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             asked = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(asked):
-                return str(asked)
-            break
-    return f"req_{uuid.uuid4().hex}"
+            request_id = asked if _REQUEST_ID.fullmatch(asked) else None
+        elif name == b"traceparent":
+            asked = value.decode("latin-1")
+            traceparent = asked if _TRACEPARENT.fullmatch(asked) else None
+    return request_id or f"req_{uuid.uuid4().hex}", traceparent

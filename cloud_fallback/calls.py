@@ -2,13 +2,16 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NoReturn
 
 from cloud_fallback.errors import RequestRejected
 
-READ_FIELDS = ("model", "stream", "stream_options")
+READ_FIELDS = frozenset(
+    {"model", "stream", "stream_options", "n", "prompt", "messages", "tools", "prompt_cache_key", "input"}
+)
 MAX_MODEL_CHARS = 256
 
 
@@ -27,7 +30,11 @@ class Endpoint(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One checked request. `model_span`: where the model's JSON string stands in the decoded body."""
+    """One checked request.
+
+    model_span: where the model's JSON string stands in the decoded body. choices: how many the answer will have.
+    fields: values of READ_FIELDS that are there, not checked. other_fields: names of all the others.
+    """
 
     endpoint: Endpoint
     body: bytes
@@ -35,20 +42,30 @@ class Call:
     model_span: tuple[int, int]
     is_stream: bool
     include_usage: bool
+    choices: int = 1
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    other_fields: frozenset[str] = frozenset()
 
-    def body_for(self, upstream_id: str) -> bytes:
-        """The caller's bytes; only the model's name is replaced, and only when it is another one."""
-        if upstream_id == self.model:
+    def body_for(self, upstream_id: str, *, extra: Mapping[str, str] | None = None) -> bytes:
+        """The caller's bytes; only the model's name is replaced, and only when it is another one.
+
+        extra: fields that the caller has not given, put in front.
+        """
+        if upstream_id == self.model and not extra:
             return self.body
         text = self.body.decode()
         start, end = self.model_span
-        return (text[:start] + json.dumps(upstream_id) + text[end:]).encode()
+        text = text[:start] + json.dumps(upstream_id) + text[end:]
+        if extra:
+            opening, _, rest = text.partition("{")
+            text = f"{opening}{json.dumps(dict(extra))[:-1]}, {rest}"
+        return text.encode()
 
 
 def parse_call(endpoint: Endpoint, body: bytes) -> Call:
     """Raises RequestRejected, with `param` where one field is at fault. Cost: one parse of the body."""
     try:
-        fields = _top_level(body.decode())
+        fields, others = _top_level(body.decode())
     except (ValueError, RecursionError):
         raise RequestRejected("The body must be valid JSON in UTF-8.", code="invalid_json") from None
     model, span = fields.get("model", _ABSENT)
@@ -65,7 +82,18 @@ def parse_call(endpoint: Endpoint, body: bytes) -> Call:
         model_span=span,
         is_stream=bool(stream) and endpoint is not Endpoint.EMBEDDINGS,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        choices=_choices(endpoint, fields.get("n", _ABSENT)[0], fields.get("prompt", _ABSENT)[0]),
+        fields={name: value for name, (value, _) in fields.items()},
+        other_fields=frozenset(others),
     )
+
+
+def _choices(endpoint: Endpoint, n: object, prompt: object) -> int:
+    count = n if isinstance(n, int) and n > 0 else 1
+    is_many = (
+        endpoint is Endpoint.COMPLETIONS and isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+    )
+    return count * len(prompt) if is_many and isinstance(prompt, list) else count
 
 
 def _wrong(param: str, expected: str) -> RequestRejected:
@@ -81,8 +109,8 @@ _ABSENT = (None, (0, 0))
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def _top_level(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
-    """The fields we read, each with its place in `text`. Raises ValueError, RequestRejected.
+def _top_level(text: str) -> tuple[dict[str, tuple[Any, tuple[int, int]]], list[str]]:
+    """The fields we read, each with its place in `text`, and names of the others. Raises ValueError, RequestRejected.
 
     The object is walked here, and not loaded in one go, because a field that stands there twice could mean
     one model to us and another to the upstream, and because only the model's place tells how to rename it
@@ -93,6 +121,7 @@ def _top_level(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
         _DECODER.decode(text)
         raise RequestRejected("The body must be a JSON object.", code="invalid_body")
     fields: dict[str, tuple[Any, tuple[int, int]]] = {}
+    others: list[str] = []
     at = _skip(text, at + 1)
     is_empty = text.startswith("}", at)
     while not is_empty:
@@ -105,13 +134,15 @@ def _top_level(text: str) -> dict[str, tuple[Any, tuple[int, int]]]:
             if name in fields:
                 raise RequestRejected(f"`{name}` is there twice.", param=name, code="invalid_value")
             fields[name] = (value, (start, end))
+        else:
+            others.append(name)
         at = _skip(text, end)
         if text.startswith("}", at):
             break
         at = _behind(text, at, ",")
     if _skip(text, at + 1) != len(text):
         raise ValueError("something follows the object")
-    return fields
+    return fields, others
 
 
 def _skip(text: str, at: int) -> int:

@@ -2,6 +2,9 @@
 
 GatewayError
 ├── RequestRejected            the caller must change the request          -> 400
+│   ├── NotSigned              no key holder has signed this call          -> 401
+│   ├── BudgetSpent            the model's budget for today is used up     -> 429
+│   ├── BodyTooSlow            the body did not arrive in time             -> 408
 │   ├── UnknownPath            no such path                                -> 404
 │   ├── ModelNotFound          the catalog has no such model               -> 404
 │   ├── MethodNotAllowed       the path exists, the method does not        -> 405
@@ -10,6 +13,9 @@ GatewayError
 │   └── UpstreamRejected       the upstream says the caller is at fault    -> 400, 404, 413, 422
 └── UpstreamError              the upstream failed                         -> 502
     ├── UpstreamAuth           it does not take our key                    -> 502
+    ├── UpstreamConfused       it answered with a status that is no answer -> 502
+    ├── UpstreamUnavailable    its breaker is open or its bulkhead full    -> 503
+    ├── ShuttingDown           this process is about to end                -> 503
     ├── UpstreamUnreachable    no connection                               -> 502
     ├── UpstreamTimeout        connected too slowly, or fell silent        -> 504
     └── UpstreamRateLimited    carries the upstream's Retry-After          -> 429
@@ -23,21 +29,49 @@ from edge_router.errors import BodyTooLarge, GatewayError, MethodNotAllowed, Req
 
 __all__ = [
     "BodyTooLarge",
+    "BodyTooSlow",
+    "BudgetSpent",
     "CallerGone",
     "ConfigError",
     "GatewayError",
     "MethodNotAllowed",
     "ModelNotFound",
+    "NotSigned",
     "RequestRejected",
+    "ShuttingDown",
     "UnknownPath",
     "UpstreamAuth",
+    "UpstreamConfused",
     "UpstreamError",
     "UpstreamRateLimited",
     "UpstreamRejected",
     "UpstreamTimeout",
+    "UpstreamUnavailable",
     "UpstreamUnreachable",
     "WrongMediaType",
 ]
+
+
+class NotSigned(RequestRejected):
+    """No holder of a key has signed this call, or it was made before."""
+
+    status = 401
+    code = "invalid_signature"
+
+
+class BudgetSpent(RequestRejected):
+    """The model's budget for today is used up."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "budget_spent"
+
+
+class BodyTooSlow(RequestRejected):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
 
 
 class UnknownPath(RequestRejected):
@@ -75,6 +109,23 @@ class UpstreamAuth(UpstreamError):
     code = "upstream_auth"
 
 
+class UpstreamConfused(UpstreamError):
+    """It answered with a status that says nothing, as a redirect: the next call would get the same."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """Its breaker is open or its bulkhead full: it was not asked."""
+
+    status = 503
+
+
+class ShuttingDown(UpstreamError):
+    """This process is about to end."""
+
+    status = 503
+    code = "shutting_down"
+
+
 class UpstreamUnreachable(UpstreamError):
     """No connection to the upstream."""
 
@@ -98,6 +149,13 @@ class UpstreamRateLimited(UpstreamError):
     def __init__(self, message: str, *, retry_after: str | None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def may_be_retried(error: BaseException) -> bool:
+    """Whether the same upstream may answer the same call, asked again a little later."""
+    return isinstance(error, UpstreamError) and not isinstance(
+        error, UpstreamAuth | UpstreamConfused | UpstreamUnavailable
+    )
 
 
 class CallerGone(Exception):

@@ -1,22 +1,31 @@
 """One call, forwarded: from a checked request to a plain answer or to a stream under the stream law."""
 
 import asyncio
-from collections.abc import Coroutine
+import json
+import uuid
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from cloud_fallback.answers import as_stream, check_plain, failure_for_status
+from cloud_fallback.batching import JOINABLE, Batcher, inputs_of
 from cloud_fallback.boundary import Exchange
-from cloud_fallback.calls import Call
-from cloud_fallback.errors import CallerGone, GatewayError, UpstreamError, UpstreamTimeout
-from cloud_fallback.models import Model
+from cloud_fallback.budgets import Budgets
+from cloud_fallback.calls import Call, Endpoint, parse_call
+from cloud_fallback.dispatch import Dispatcher
+from cloud_fallback.drain import Drain
+from cloud_fallback.errors import CallerGone, GatewayError, ShuttingDown, UpstreamError, UpstreamTimeout
+from cloud_fallback.metrics import Metrics
+from cloud_fallback.models import Batching, Model
+from cloud_fallback.prompt_cache import cache_key, cached_share, hit_percent
 from cloud_fallback.relay import StreamRelay
 from cloud_fallback.settings import Settings
-from cloud_fallback.upstream import HttpUpstream, Reply
+from cloud_fallback.upstream import Lease, Reply
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -29,59 +38,153 @@ T = TypeVar("T")
 
 
 class Forwarder:
-    """Asks the upstream and decides what its answer is."""
+    """Asks the upstreams and decides what their answers are. Scope: process."""
 
-    def __init__(self, upstream: HttpUpstream, settings: Settings, logger: FilteringBoundLogger) -> None:
-        self._upstream = upstream
-        self._first_byte_timeout_s = settings.first_byte_timeout_s
-        self._stream_idle_s = settings.stream_idle_s
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        budgets: Budgets,
+        metrics: Metrics,
+        drain: Drain,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._budgets = budgets
+        self._metrics = metrics
+        self._drain = drain
         self._logger = logger
+        self._batchers: dict[str, Batcher] = {}
 
-    async def forward(self, call: Call, model: Model, headers: dict[str, str], exchange: Exchange) -> Response:
-        """The answer to send; a stream has its first event already. Raises GatewayError."""
-        deadline_s = _now_s() + self._first_byte_timeout_s
+    async def forward(
+        self, call: Call, model: Model, headers: dict[str, str], exchange: Exchange, deadline_s: float
+    ) -> Response:
+        """The answer to send; a stream has its first event already. Raises GatewayError.
+
+        deadline_s: until when its first byte is wanted, on the event loop's clock.
+        """
+        self._budgets.check(model)
         with exchange.waiting_for_upstream():
+            if call.endpoint is Endpoint.EMBEDDINGS and model.entry.batching is not None:
+                inputs = inputs_of(call)
+                if inputs is not None:
+                    return await self._join(call, model, model.entry.batching, inputs, exchange, deadline_s)
+
+            async def attempt(candidate: Model, lease: Lease, until_s: float) -> Response:
+                return await self._attempt(call, candidate, lease, headers, exchange, until_s)
+
+            return await self._dispatcher.first_answer(model, exchange, deadline_s, attempt)
+
+    async def _attempt(
+        self, call: Call, model: Model, lease: Lease, headers: dict[str, str], exchange: Exchange, until_s: float
+    ) -> Response:
+        with exchange.tracer.upstream_call(lease.upstream.id, model.id, headers) as traced:
             try:
-                async with asyncio.timeout_at(deadline_s):
-                    reply = await self._upstream.open(call.endpoint.value, call.body_for(model.upstream_id), headers)
+                async with asyncio.timeout_at(until_s):
+                    body = call.body_for(model.upstream_id, extra=_hints(call, model))
+                    reply = await lease.upstream.open(call.endpoint.value, body, traced)
             except TimeoutError:
                 raise UpstreamTimeout("The upstream did not answer in time.") from None
             try:
-                return await self._answer(call, model, reply, exchange, deadline_s)
+                return await self._answer(call, model, reply, lease, exchange, until_s)
             except BaseException:
                 await reply.aclose()
                 raise
 
-    async def _answer(self, call: Call, model: Model, reply: Reply, exchange: Exchange, deadline_s: float) -> Response:
+    async def _answer(
+        self, call: Call, model: Model, reply: Reply, lease: Lease, exchange: Exchange, until_s: float
+    ) -> Response:
         if reply.status != 200:
             body = await self._read(reply, limit=MAX_ERROR_BYTES)
             raise failure_for_status(reply.status, body, reply.retry_after)
         if call.is_stream and reply.media_type == SSE:
-            relay = StreamRelay(call.endpoint, model=model.id)
-            first = await _first_event(relay, reply, deadline_s)
-            return RelayedStream(relay, reply, first, exchange, idle_s=self._stream_idle_s, logger=self._logger)
+            relay = StreamRelay(call.endpoint, model=model.id, choices=call.choices)
+            first = await _first_event(relay, reply, until_s)
+            lease.note_first_byte()
+            idle_s = model.entry.stream_idle_s or self._settings.stream_idle_s
+            note = partial(self._note_stream, model, lease)
+            return RelayedStream(relay, reply, first, exchange, note, self._drain, idle_s=idle_s, logger=self._logger)
         if reply.media_type != "application/json":
             raise UpstreamError("The upstream's answer has the wrong content type.")
         body = await self._read(reply, limit=MAX_ANSWER_BYTES)
         answer = check_plain(call.endpoint, body)
         await reply.aclose()
+        lease.note_first_byte()
+        lease.end(has_succeeded=True)
+        self._note_usage(model, answer.get("usage"), exchange)
         if not call.is_stream:
             return Response(body, media_type="application/json")
         stream = as_stream(call.endpoint, answer, include_usage=call.include_usage)
         return Response(stream, media_type=SSE, headers={"cache-control": "no-cache"})
 
+    async def _join(
+        self, call: Call, model: Model, batching: Batching, inputs: list[Any], exchange: Exchange, deadline_s: float
+    ) -> Response:
+        """Embeddings together with those that others ask for just now."""
+        shape = {name: call.fields[name] for name in call.fields if name in JOINABLE} | {"model": model.id}
+        key = json.dumps(shape, sort_keys=True)
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            self._batchers = {name: each for name, each in self._batchers.items() if not each.is_idle}
+            sent = self._metrics.batch_items.labels(model.entry.id).observe
+            batcher = self._batchers[key] = Batcher(shape, batching, partial(self._ask_batch, model), sent)
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                answer = await batcher.embed(inputs)
+        except TimeoutError:
+            raise UpstreamTimeout("The upstream did not answer in time.") from None
+        exchange.answered_by = model.id
+        return Response(json.dumps(answer), media_type="application/json")
+
+    async def _ask_batch(self, model: Model, body: bytes) -> dict[str, Any]:
+        call = parse_call(Endpoint.EMBEDDINGS, body)
+        exchange = Exchange(request_id=f"batch_{uuid.uuid4().hex}")
+        headers = {"x-request-id": exchange.request_id, "accept": "application/json"}
+        deadline_s = _now_s() + (model.entry.first_byte_timeout_s or self._settings.first_byte_timeout_s)
+
+        async def attempt(candidate: Model, lease: Lease, until_s: float) -> Response:
+            return await self._attempt(call, candidate, lease, headers, exchange, until_s)
+
+        response = await self._dispatcher.first_answer(model, exchange, deadline_s, attempt)
+        return check_plain(Endpoint.EMBEDDINGS, bytes(response.body))
+
+    def _note_stream(self, model: Model, lease: Lease, relay: StreamRelay, exchange: Exchange) -> None:
+        """What became of a stream; a caller who left says nothing about the upstream."""
+        if relay.failure is not None:
+            self._metrics.broken_streams.labels(relay.failure).inc()
+        if not relay.is_done or relay.failure == "shutting_down":
+            lease.end(has_succeeded=None)
+        else:
+            lease.end(has_succeeded=relay.failure is None)
+        self._note_usage(model, relay.usage, exchange)
+
+    def _note_usage(self, model: Model, usage: object, exchange: Exchange) -> None:
+        if not isinstance(usage, dict):
+            return
+        entry, counts = model.entry.id, [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            return
+        self._metrics.input_tokens.labels(entry).inc(counts[0])
+        self._metrics.output_tokens.labels(entry).inc(counts[1])
+        self._budgets.add(model, *counts)
+        share = cached_share(usage)
+        if share is not None:
+            self._metrics.cached_tokens.labels(entry).inc(share[0])
+            exchange.prompt_cache_percent = hit_percent(usage)
+
     async def _read(self, reply: Reply, *, limit: int) -> bytes:
         """The body, at most `limit` bytes of it when the status is an error. Raises GatewayError."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self._stream_idle_s) as idle:
+            async with asyncio.timeout(self._settings.stream_idle_s) as idle:
                 async for chunk in reply.chunks:
                     body += chunk
                     if len(body) > limit:
                         if reply.status != 200:
                             break
                         raise UpstreamError("The upstream's answer is too large.")
-                    idle.reschedule(_now_s() + self._stream_idle_s)
+                    idle.reschedule(_now_s() + self._settings.stream_idle_s)
         except (TimeoutError, GatewayError) as exc:
             if reply.status != 200:
                 return bytes(body)
@@ -102,6 +205,8 @@ class RelayedStream(Response):
         reply: Reply,
         first: bytes,
         exchange: Exchange,
+        on_end: Callable[[StreamRelay, Exchange], None],
+        drain: Drain,
         *,
         idle_s: float,
         logger: FilteringBoundLogger,
@@ -113,6 +218,8 @@ class RelayedStream(Response):
         self._reply = reply
         self._first = first
         self._exchange = exchange
+        self._on_end = on_end
+        self._drain = drain
         self._idle_s = idle_s
         self._logger = logger
 
@@ -126,20 +233,17 @@ class RelayedStream(Response):
                             pass
         finally:
             self._exchange.reason = self._relay.failure
+            self._on_end(self._relay, self._exchange)
             await self._reply.aclose()
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await self._send(send, self._first)
         try:
-            async with asyncio.timeout(None) as idle:
-                while not self._relay.is_done:
-                    idle.reschedule(_now_s() + self._idle_s)
-                    chunk = await anext(self._reply.chunks, None)
-                    # A slow caller is not a silent upstream.
-                    idle.reschedule(None)
-                    out = self._relay.end() if chunk is None else self._relay.feed(chunk)
-                    await self._send(send, out)
+            async with self._drain.bounded():
+                await self._relay_rest(send)
+        except ShuttingDown as exc:
+            await self._send(send, self._relay.fail("shutting_down", exc))
         except TimeoutError:
             await self._send(send, self._relay.fail("stalled"))
         except GatewayError:
@@ -147,6 +251,17 @@ class RelayedStream(Response):
         except Exception:
             self._logger.exception("crash", request_id=self._exchange.request_id)
             await self._send(send, self._relay.fail("crash"))
+
+    async def _relay_rest(self, send: Send) -> None:
+        """Raises TimeoutError when the upstream falls silent."""
+        async with asyncio.timeout(None) as idle:
+            while not self._relay.is_done:
+                idle.reschedule(_now_s() + self._idle_s)
+                chunk = await anext(self._reply.chunks, None)
+                # A slow caller is not a silent upstream.
+                idle.reschedule(None)
+                out = self._relay.end() if chunk is None else self._relay.feed(chunk)
+                await self._send(send, out)
 
     async def _send(self, send: Send, body: bytes) -> None:
         if body:
@@ -167,6 +282,12 @@ async def while_connected(receive: Receive, work: Coroutine[object, object, T]) 
         watching.cancel()
         working.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _hints(call: Call, model: Model) -> dict[str, str]:
+    """What helps the upstream and changes no answer."""
+    key = cache_key(call) if model.entry.prompt_cache_key and call.endpoint is Endpoint.CHAT else None
+    return {} if key is None else {"prompt_cache_key": key}
 
 
 async def _first_event(relay: StreamRelay, reply: Reply, deadline_s: float) -> bytes:

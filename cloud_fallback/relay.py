@@ -24,12 +24,21 @@ class StreamRelay:
     is_open: an event with data has passed, so headers may go out.
     is_done: all is said; the last bytes returned end with `[DONE]`.
     failure: what went wrong after is_open, as one word for the log, else None.
+    usage: the upstream's count of tokens, once it has come.
     """
 
-    __slots__ = ("_endpoint", "_held", "_identity", "_scanner", "failure", "is_done", "is_open")
+    __slots__ = (
+        "_choices", "_endpoint", "_finished", "_held", "_identity", "_scanner", "_seen",
+        "failure", "is_done", "is_open", "usage",
+    )  # fmt: skip
 
-    def __init__(self, endpoint: Endpoint, *, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, *, model: str, choices: int = 1) -> None:
+        """choices: how many were asked for."""
         self._endpoint = endpoint
+        self._choices = choices
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+        self.usage: dict[str, Any] | None = None
         self._scanner = EventScanner()
         self._held: list[bytes] = []
         self._identity: dict[str, Any] = {"id": "", "created": 0, "model": model}
@@ -63,21 +72,36 @@ class StreamRelay:
         if self.is_done:
             return b""
         last = self._scanner.flush()
+        if last is None:
+            return self.fail("no_done")
         # Some providers leave out the blank line after the very last event.
-        if last is not None and last.data is not None and last.data.strip() == DONE:
+        if last.data is not None and last.data.strip() == DONE:
             return self._finish([], DONE_EVENT)
-        return self.fail("cut" if last is not None else "no_done")
+        problem = self._problem(last)
+        if problem is not None:
+            return self.fail("cut") if problem[1] is None else self.fail(*problem)
+        return last.raw.rstrip(b"\r\n") + b"\n\n" + self.fail("no_done")
 
     def fail(self, reason: str, error: GatewayError | None = None) -> bytes:
-        """The error event and `[DONE]`. Before is_open: raises the error instead."""
+        """The error event and `[DONE]`, or `[DONE]` alone when only that is missing.
+
+        Before is_open: raises the error instead.
+        """
         if self.is_done:
             return b""
+        if error is None and reason in ("cut", "no_done", "stalled") and self._is_whole:
+            self.is_done = True
+            return DONE_EVENT
         error = error or _error_for(reason)
         if not self.is_open:
             raise error
         self.is_done = True
         self.failure = reason
         return self._error_event(error) + DONE_EVENT
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self._finished) >= self._choices and self._seen == self._finished
 
     def _finish(self, out: list[bytes], done: bytes) -> bytes:
         if not self.is_open:
@@ -103,7 +127,19 @@ class StreamRelay:
             for key, value in self._identity.items():
                 if isinstance(chunk.get(key), type(value)):
                     self._identity[key] = chunk[key]
+        self._note(chunk)
         return None
+
+    def _note(self, chunk: dict[str, Any]) -> None:
+        """Which choices have ended, and what was counted. Odd values are the caller's to judge, not ours."""
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and isinstance(index := choice.get("index", 0), int):
+                self._seen.add(index)
+                if choice.get("finish_reason"):
+                    self._finished.add(index)
+        if isinstance(usage := chunk.get("usage"), dict):
+            self.usage = usage
 
     def _error_event(self, error: GatewayError) -> bytes:
         empty: dict[str, Any] = {"delta": {}} if self._endpoint is Endpoint.CHAT else {"text": ""}

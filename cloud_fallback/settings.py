@@ -2,17 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
-import httpx
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cloud_fallback.errors import ConfigError
+from cloud_fallback.models import BaseUrl
+from edge_router.signing import Key, parse_keys
 
 PREFIX = "CLOUD_"
 # Google Cloud sets these itself in Cloud Run jobs, Cloud Shell and the SDK.
 FOREIGN_PREFIXES = ("CLOUD_RUN_", "CLOUD_SHELL", "CLOUD_SDK_")
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -22,36 +23,34 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True, str_strip_whitespace=True
     )
 
-    upstream_url: str
+    upstream_url: BaseUrl | None = None
     upstream_key: SecretStr | None = None
     region: str = Field(default="local", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     models_file: Path = Path(__file__).with_name("models.toml")
+    # Who may call: holders of one of these keys, or everyone when `open` was set by hand.
+    fallback_keys: SecretStr | None = Field(default=None, validation_alias=AliasChoices("FALLBACK_KEYS"))
+    fallback_auth: Literal["keys", "open"] = Field(default="keys", validation_alias=AliasChoices("FALLBACK_AUTH"))
+    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL"))
     connect_timeout_s: float = Field(default=5.0, gt=0, le=600)
     # A plain answer has no byte before the whole text is written, so this is also how long one may take.
     first_byte_timeout_s: float = Field(default=120.0, gt=0, le=3600)
     stream_idle_s: float = Field(default=30.0, gt=0, le=3600)
-    pool_size: int = Field(default=1000, ge=1, le=100_000)
+    # Of each model, before the first byte: the first call and its retries.
+    attempts: int = Field(default=3, ge=1, le=10)
+    backoff_s: float = Field(default=0.1, ge=0, le=60)
+    max_backoff_s: float = Field(default=2.0, ge=0, le=60)
     keepalive_s: float = Field(default=30.0, ge=0, le=3600)
-    # Off: httpcore 1.0 sends no RST_STREAM, so over HTTP/2 the upstream writes on when a caller hangs up.
-    http2: bool = False
+    # Connections to each upstream that are opened at the start and kept open while nobody calls.
+    warm_connections: int = Field(default=2, ge=0, le=100)
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=1,
         validation_alias=AliasChoices("CLOUD_MAX_BODY_BYTES", "MAX_BODY_BYTES"),
     )
-
-    @field_validator("upstream_url")
-    @classmethod
-    def _base_url(cls, value: str) -> str:
-        try:
-            url = httpx.URL(value)
-        except httpx.InvalidURL:
-            raise ValueError("must be a URL like https://api.openai.com/v1") from None
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError("must be a URL like https://api.openai.com/v1")
-        if url.userinfo or url.query or url.fragment:
-            raise ValueError("must have no user, query or fragment; the key goes into CLOUD_UPSTREAM_KEY")
-        return value.rstrip("/")
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    # At the end: `/ready` says no for notice_s while calls are still taken, then open ones get drain_s.
+    notice_s: float = Field(default=0.0, ge=0, le=600)
+    drain_s: float = Field(default=30.0, ge=0, le=3600)
 
     @field_validator("upstream_key")
     @classmethod
@@ -63,10 +62,28 @@ class Settings(BaseSettings):
             raise ValueError("must be visible ASCII without spaces")
         return SecretStr(key) if key else None
 
+    @field_validator("fallback_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        parse_keys(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _someone_may_call(self) -> "Settings":
+        if self.fallback_auth == "keys" and self.fallback_keys is None:
+            raise ValueError(
+                "FALLBACK_KEYS: must be set, as at the edge (or FALLBACK_AUTH=open, for a private network)"
+            )
+        return self
+
     @property
-    def is_upstream_local(self) -> bool:
-        """True on this machine, where no proxy from the environment stands in between."""
-        return httpx.URL(self.upstream_url).host in LOOPBACK
+    def signing_keys(self) -> tuple[Key, ...]:
+        """Empty when everyone may call."""
+        if self.fallback_auth == "open" or self.fallback_keys is None:
+            return ()
+        return parse_keys(self.fallback_keys.get_secret_value())
 
 
 def load_settings() -> Settings:
@@ -79,7 +96,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        problems = [f"{_variable(str(e['loc'][0]))}: {e['msg']}" for e in exc.errors(include_input=False)]
+        problems = [
+            f"{_variable(str(e['loc'][0]))}: {e['msg']}" if e["loc"] else e["msg"].removeprefix("Value error, ")
+            for e in exc.errors(include_input=False)
+        ]
         raise ConfigError("; ".join(problems)) from None
 
 

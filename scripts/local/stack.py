@@ -150,6 +150,7 @@ class Stack:
                 "CLOUD_REGION": region_id,
                 "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
                 "FALLBACK_KEYS": signing_keys,
+                "CLOUD_DRAIN_S": "1",
             }
             self._region_starts[region_id] = partial(self._start_region, region_id, region_port, env)
             self._region_starts[region_id]()

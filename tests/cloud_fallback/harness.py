@@ -106,6 +106,8 @@ def service(upstream: httpx.AsyncBaseTransport, **settings: Any) -> FastAPI:
         "upstream_url": "https://upstream.test/v1",
         "upstream_key": KEY,
         "region": "eu-west",
+        "fallback_auth": "open",
+        "attempts": 1,
         "first_byte_timeout_s": 0.05,
         "stream_idle_s": 0.05,
     }

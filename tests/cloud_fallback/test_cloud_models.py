@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from cloud_fallback import models
 from cloud_fallback.errors import ConfigError, ModelNotFound
 from cloud_fallback.models import load_catalog
-from cloud_fallback.settings import Settings
 
-SHIPPED = Settings(upstream_url="http://127.0.0.1:9/v1").models_file
+SHIPPED = Path(models.__file__).with_name("models.toml")
 REST = 'tier = "cloud-fast"\ncontext_window_tokens = 8\ninput_usd_per_million = 0.0\noutput_usd_per_million = 1\n'
 
 

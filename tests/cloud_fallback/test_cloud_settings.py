@@ -1,14 +1,17 @@
 """A wrong setting stops the start with one line that names it and shows no value."""
 
+import os
+
 import pytest
 import uvicorn
 
 from cloud_fallback import app as app_module
-from cloud_fallback.__main__ import main
+from cloud_fallback.__main__ import SPARE_S, main
 from cloud_fallback.errors import ConfigError
 from cloud_fallback.settings import load_settings
 
 URL = "http://127.0.0.1:9/v1"
+KEYS = "k1:" + "5e" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CLOUD_UPSTREAM_KEY", "CLOUD_REGION", "CLOUD_MODELS_FILE", "MAX_BODY_BYTES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUD_UPSTREAM_URL", URL)
+    monkeypatch.setenv("FALLBACK_KEYS", KEYS)
 
 
 def test_defaults() -> None:
@@ -26,7 +30,6 @@ def test_defaults() -> None:
     assert settings.upstream_key is None
     assert settings.region == "local"
     assert settings.max_body_bytes == 4 * 1024 * 1024
-    assert settings.is_upstream_local
 
 
 @pytest.mark.parametrize("name", ["CLOUD_MAX_BODY_BYTES", "MAX_BODY_BYTES"])
@@ -43,7 +46,6 @@ def test_values(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.upstream_key is not None
     assert settings.upstream_key.get_secret_value() == "sk-1"
     assert settings.max_body_bytes == 10
-    assert not settings.is_upstream_local
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_values(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("CLOUD_UPSTREAM_KEY", "secret with spaces"),
         ("CLOUD_REGION", "secret region"),
         ("CLOUD_STREAM_IDLE_S", "0"),
-        ("CLOUD_POOL_SIZE", "many"),
+        ("CLOUD_ATTEMPTS", "many"),
         ("CLOUD_MAX_BODY_BYTES", "-1"),
     ],
 )
@@ -74,11 +76,30 @@ def test_wrong(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upstream's address has no default."""
+    """The upstream's address has no default, unless no model needs it."""
     monkeypatch.delenv("CLOUD_UPSTREAM_URL")
 
-    with pytest.raises(ConfigError, match="CLOUD_UPSTREAM_URL: Field required"):
+    with pytest.raises(ConfigError, match="CLOUD_UPSTREAM_URL: must be set"):
+        app_module.create_app()
+
+
+@pytest.mark.parametrize("keys", ["", "secret", f"secret:{'00' * 31}"], ids=["empty", "no key", "short"])
+def test_no_keys(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keys that can be used the service does not start, and the line does not tell them."""
+    monkeypatch.setenv("FALLBACK_KEYS", keys)
+
+    with pytest.raises(ConfigError, match="FALLBACK_KEYS: ") as caught:
         load_settings()
+
+    assert "00" not in str(caught.value)
+
+
+def test_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`open` has to be said by hand; then no keys are needed."""
+    monkeypatch.delenv("FALLBACK_KEYS")
+    monkeypatch.setenv("FALLBACK_AUTH", "open")
+
+    assert load_settings().signing_keys == ()
 
 
 def test_empty_key_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +120,11 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     """`python -m cloud_fallback` hands its arguments to uvicorn; --help shows an example."""
     started: dict[str, object] = {}
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: started.update(options))
+    monkeypatch.setattr(os, "environ", os.environ.copy())
 
     main(["--host", "0.0.0.0", "--port", "0", "--drain-s", "3"])
     with pytest.raises(SystemExit):
         main(["--help"])
 
-    assert (started["host"], started["port"], started["timeout_graceful_shutdown"]) == ("0.0.0.0", 0, 3)
+    assert (started["host"], started["port"], started["timeout_graceful_shutdown"]) == ("0.0.0.0", 0, 3 + SPARE_S)
     assert "example:" in capsys.readouterr().out

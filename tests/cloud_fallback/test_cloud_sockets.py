@@ -54,7 +54,9 @@ async def test_disconnect_and_reuse() -> None:
     upstream = PacedUpstream()
     behind = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
     upstream_port = behind.sockets[0].getsockname()[1]
-    app = create_app(Settings(upstream_url=f"http://127.0.0.1:{upstream_port}/v1"))
+    app = create_app(
+        Settings(upstream_url=f"http://127.0.0.1:{upstream_port}/v1", fallback_auth="open", warm_connections=0)
+    )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))

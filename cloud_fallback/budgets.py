@@ -1,0 +1,35 @@
+"""What each model may cost a day: a guard for the upstream's bill, counted after the fact and mirrored every second.
+
+It is late by the calls under way and by that second. Tenants' budgets are kept at the edge, which knows tenants.
+"""
+
+from cloud_fallback.errors import BudgetSpent
+from cloud_fallback.models import Model
+from cloud_fallback.shared import SharedState
+
+
+class Budgets:
+    """Scope: process; what the others spent arrives with `mirror`."""
+
+    def __init__(self, state: SharedState) -> None:
+        self._state = state
+        self._unsent: dict[str, float] = {}
+        self._today: dict[str, float] = {}
+
+    def check(self, model: Model) -> None:
+        """Raises BudgetSpent."""
+        limit = model.entry.usd_per_day
+        if limit is not None and self._spent(model.entry.id) >= limit:
+            raise BudgetSpent(f"The budget of the model {model.id} for today is used up.", param="model")
+
+    def add(self, model: Model, input_tokens: int, output_tokens: int) -> None:
+        entry = model.entry.id
+        self._unsent[entry] = self._unsent.get(entry, 0.0) + model.cost_usd(input_tokens, output_tokens)
+
+    async def mirror(self) -> None:
+        """Tells the others, and hears from them."""
+        sent, self._unsent = self._unsent, {}
+        self._today = await self._state.add_spent(sent)
+
+    def _spent(self, entry: str) -> float:
+        return self._today.get(entry, 0.0) + self._unsent.get(entry, 0.0)

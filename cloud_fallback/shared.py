@@ -1,0 +1,187 @@
+"""What the replicas of one deployment know together: used nonces, sick upstreams, money spent. Redis, or memory alone.
+
+Redis is asked within STORE_TIMEOUT_S and left alone for RETRY_S after a failure. Meanwhile each process goes on with
+what it knows itself: a call may then be replayed once at every other process, within its minute. Failures are counted.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from cloud_fallback.metrics import Metrics
+
+STORE_TIMEOUT_S = 0.25
+RETRY_S = 1.0
+HINT_TTL_S = 10
+SPEND_TTL_S = 3 * 86_400
+PREFIX = "nearside:cloud:"
+
+
+class SharedState(Protocol):
+    async def is_new(self, nonce: str, ttl_s: float) -> bool:
+        """Whether nobody has used it; from now on it is used, for ttl_s at least."""
+        ...
+
+    async def tell_opened(self, upstream: str, model: str) -> None:
+        """A breaker has opened here."""
+        ...
+
+    async def opened_elsewhere(self) -> list[tuple[str, str]]:
+        """(upstream, model) of breakers that opened lately."""
+        ...
+
+    async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
+        """Adds to today's sums by model, and gives them."""
+        ...
+
+    async def is_up(self) -> bool: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Nonces:
+    """Nonces in order of arrival; each is forgotten when its time is over. Scope: process."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._order: deque[tuple[float, str]] = deque()
+
+    def is_new(self, nonce: str, ttl_s: float) -> bool:
+        now_s = time.monotonic()
+        while self._order and self._order[0][0] <= now_s:
+            self._known.discard(self._order.popleft()[1])
+        if nonce in self._known:
+            return False
+        self._known.add(nonce)
+        self._order.append((now_s + ttl_s, nonce))
+        return True
+
+
+class MemoryState:
+    """`SharedState` of one process."""
+
+    def __init__(self) -> None:
+        self._nonces = Nonces()
+        self._spent = _Spent()
+
+    async def is_new(self, nonce: str, ttl_s: float) -> bool:
+        return self._nonces.is_new(nonce, ttl_s)
+
+    async def tell_opened(self, upstream: str, model: str) -> None:
+        pass
+
+    async def opened_elsewhere(self) -> list[tuple[str, str]]:
+        return []
+
+    async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
+        return self._spent.add(usd)
+
+    async def is_up(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        pass
+
+
+class RedisState:
+    """`SharedState` in Redis or Valkey. Never raises for its sake: what it can't ask it answers from memory."""
+
+    def __init__(self, url: str, metrics: Metrics) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=STORE_TIMEOUT_S,
+            socket_connect_timeout=STORE_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
+        self._metrics = metrics
+        self._nonces = Nonces()
+        self._spent = _Spent()
+        self._unsent: dict[str, float] = {}
+        self._down_until_s = 0.0
+
+    async def is_new(self, nonce: str, ttl_s: float) -> bool:
+        if not self._nonces.is_new(nonce, ttl_s):
+            return False
+        key = f"{PREFIX}nonce:{nonce}"
+        stored = await self._ask("nonce", self._redis.set, key, "1", nx=True, ex=max(1, int(ttl_s) + 1))
+        return stored is not None  # a key that is there already gives None, a failure _FAILED
+
+    async def tell_opened(self, upstream: str, model: str) -> None:
+        key = f"{PREFIX}open"
+        await self._ask("hint", self._redis.hset, key, f"{upstream} {model}", time.time())
+        await self._ask("hint", self._redis.expire, key, HINT_TTL_S)
+
+    async def opened_elsewhere(self) -> list[tuple[str, str]]:
+        found = await self._ask("hint", self._redis.hgetall, f"{PREFIX}open")
+        if not isinstance(found, dict):
+            return []
+        since_s = time.time() - HINT_TTL_S
+        fresh = [name.partition(" ") for name, at_s in found.items() if float(at_s) >= since_s]
+        return [(upstream, model) for upstream, _, model in fresh]
+
+    async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
+        own = self._spent.add(usd)
+        for model, amount in usd.items():
+            self._unsent[model] = self._unsent.get(model, 0.0) + amount
+        sent, self._unsent = self._unsent, {}
+        key = f"{PREFIX}spent:{_today()}"
+        pipeline = self._redis.pipeline(transaction=True)
+        for model, amount in sent.items():
+            pipeline.hincrbyfloat(key, model, amount)
+        pipeline.expire(key, SPEND_TTL_S)
+        pipeline.hgetall(key)
+        answers = await self._ask("spent", pipeline.execute)
+        if not isinstance(answers, list):
+            self._unsent = sent
+            return own
+        return {model: float(amount) for model, amount in answers[-1].items()}
+
+    async def is_up(self) -> bool:
+        return await self._ask("ping", self._redis.ping) is True
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def _ask(self, operation: str, command: Any, *args: Any, **options: Any) -> Any:
+        """Redis' answer, or _FAILED."""
+        if time.monotonic() < self._down_until_s:
+            self._metrics.store_errors.labels(operation).inc()
+            return _FAILED
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                answer: Awaitable[Any] = command(*args, **options)
+                return await answer
+        except (RedisError, OSError, TimeoutError):
+            self._down_until_s = time.monotonic() + RETRY_S
+            self._metrics.store_errors.labels(operation).inc()
+            return _FAILED
+
+
+_FAILED = object()
+
+
+class _Spent:
+    """US dollars of today by model."""
+
+    def __init__(self) -> None:
+        self._day = _today()
+        self._usd: dict[str, float] = {}
+
+    def add(self, usd: Mapping[str, float]) -> dict[str, float]:
+        if self._day != _today():
+            self._day, self._usd = _today(), {}
+        for model, amount in usd.items():
+            self._usd[model] = self._usd.get(model, 0.0) + amount
+        return dict(self._usd)
+
+
+def _today() -> str:
+    return time.strftime("%Y%m%d", time.gmtime())
