@@ -14,6 +14,7 @@ from .caching.refreshes import Refreshes
 from .cascade.policy import CascadeSettings
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .complexity import ComplexityScorer
+from .edge_allowance import EdgeAllowance
 from .embedder import Embedder
 from .errors import GatewayError, NotCached, UpstreamError
 from .feedback import FeedbackBook
@@ -71,6 +72,7 @@ class Answering:
                 cloud=cloud,
                 flights=flights,
                 fleet=Fleet(settings.regions, LatencyTable(), clock),
+                allowance=EdgeAllowance(clock, is_bound=edge.is_bound, recheck_s=settings.edge_recheck_s),
                 clock=clock,
                 log=log,
                 new_id=new_id,

@@ -37,6 +37,8 @@ class Model:
     shape: how a Workers AI model speaks, `native` or `openai`; cloud models are always `openai`.
     thinks: spends output tokens before the answer unless told not to.
     cache_ttl_s: how long its answers are fresh, None: as long as all.
+    stand_in: of an edge model, the cloud model that answers instead where Workers AI can't be used at all: there is no
+    AI binding, or its free allocation is used up.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Model:
     shape: Shape = "openai"
     thinks: bool = False
     cache_ttl_s: int | None = None
+    stand_in: str | None = None
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Declared price of one answer in US dollars."""
@@ -106,7 +109,10 @@ def parse_catalog(entries: object) -> Catalog:
     for model_id in ids:
         if ids.count(model_id) > 1:
             raise CatalogError(f"{model_id} is in the catalog twice")
-    return Catalog(models)
+    catalog = Catalog(models)
+    for model in models:
+        _check_stand_in(model, catalog)
+    return catalog
 
 
 def _parse_model(entry: object, position: int) -> Model:
@@ -145,3 +151,11 @@ def _check(model: Model, name: Any) -> None:
     unknown = set(model.features) - set(get_args(Feature))
     if unknown:
         raise CatalogError(f"{name}: unknown feature {', '.join(sorted(map(str, unknown)))}")
+
+
+def _check_stand_in(model: Model, catalog: Catalog) -> None:
+    if model.stand_in is None:
+        return
+    found = catalog.find(model.stand_in) if isinstance(model.stand_in, str) else None
+    if model.side != "edge" or found is None or found.side != "cloud":
+        raise CatalogError(f"{model.id}: stand_in must be the id of a cloud model in this catalog, on an edge model")

@@ -74,6 +74,16 @@ def usage_of(raw: object, input_text: str, output_text: str) -> tuple[dict[str, 
     return _counts(estimate_tokens(input_text), estimate_tokens(output_text)), True
 
 
+def cached_input_share(usage: Mapping[str, Any]) -> float | None:
+    """Of the input tokens, those from the provider's own prompt cache, in [0, 1]; None when it does not say."""
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    total: int = usage["prompt_tokens"]
+    if isinstance(cached, bool) or not isinstance(cached, int) or not 0 <= cached <= total or total == 0:
+        return None
+    return cached / total
+
+
 def _counts(input_tokens: int, output_tokens: int) -> dict[str, int]:
     return {
         "prompt_tokens": input_tokens,

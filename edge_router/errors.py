@@ -11,6 +11,7 @@ GatewayError                 carries status, type, param and code
 ├── UpstreamError            a model or a region failed                      -> 502
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
 │   ├── UpstreamBusy         out of capacity or rate limited                 -> 429 or 503
+│   │   └── EdgeClosed       Workers AI can't be used here or today          -> 429 or 503
 │   ├── CloudUnavailable     no cloud region could be reached                -> 502
 │   └── RegionFailed         what answered in a region was not our service   -> 502
 └── StoreError               a cache could not answer: counted, treated as a miss
@@ -128,6 +129,12 @@ class UpstreamBusy(UpstreamError):
     status = 429
     type = "rate_limit_error"
     code = "upstream_busy"
+
+
+class EdgeClosed(UpstreamBusy):
+    """Workers AI can't be used: its free allocation is used up until midnight (UTC), or there is no AI binding."""
+
+    code = "edge_allowance_used_up"
 
 
 class CloudUnavailable(UpstreamError):

@@ -67,10 +67,16 @@ class UpstreamResponse(Protocol):
 
 
 class EdgeModels(Protocol):
-    """Workers AI."""
+    """Workers AI. is_bound: whether there is any, in this deployment."""
 
-    async def run(self, model_id: str, inputs: Mapping[str, Any]) -> UpstreamResponse:
-        """Any status. Raises UpstreamError when the platform can't be reached."""
+    @property
+    def is_bound(self) -> bool: ...
+
+    async def run(self, model_id: str, inputs: Mapping[str, Any], *, affinity: str | None = None) -> UpstreamResponse:
+        """Any status. affinity: calls with the same one should reach the same instance.
+
+        Raises UpstreamError when the platform can't be reached.
+        """
         ...
 
 

@@ -31,6 +31,7 @@ class Report:
     failed_status: why a stale answer was given: what asking the models came to.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
+    cached_input_share: of the input tokens, what the provider read from its own prompt cache; absent if it did not say.
     hedged: a second region was asked because the first one was late.
     retry_after_s: of a failure; a stream has no header left to say it.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
@@ -62,6 +63,7 @@ class Report:
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     usage: Mapping[str, Any] | None = None
+    cached_input_share: float | None = None
     usage_estimated: bool = False
     fallbacks: list[str] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Report:
             "cost_avoided_usd": self.cost_avoided_usd,
             "usage": self.usage,
             "usage_estimated": self.usage_estimated or None,
+            "prompt_cache": self._prompt_cache_body(),
             "fallbacks": self.fallbacks or None,
             "cache": self._cache_body(),
             "timings_ms": {part: round(ms, 1) for part, ms in self.timings_ms.items()} or None,
@@ -144,6 +147,9 @@ class Report:
             "similarity": None if self.similarity is None else round(self.similarity, 4),
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+    def _prompt_cache_body(self) -> dict[str, float] | None:
+        return None if self.cached_input_share is None else {"hit_percent": round(100 * self.cached_input_share, 1)}
 
     def _cache_status(self) -> str:
         if self.cache is None:  # refused before, or no business of the cache

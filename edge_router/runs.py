@@ -276,6 +276,7 @@ class ChatRun:
         self._name(at)
         report = self._report
         report.usage_estimated = estimated
+        report.cached_input_share = completions.cached_input_share(usage)
         cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
         if report.collapsed:
             report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd

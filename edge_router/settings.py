@@ -68,6 +68,7 @@ class _Variables(BaseModel):
     cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
     cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
     semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
+    hedging: Literal["on", "off"] = Field("on", validation_alias="HEDGING")
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
     cache_ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = Field(86_400, validation_alias="CACHE_TTL_S")
@@ -79,6 +80,7 @@ class _Variables(BaseModel):
     memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = Field(8, validation_alias="MEMORY_CACHE_MIB")
     fallback_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = Field((), validation_alias="FALLBACK_KEYS")
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
+    edge_recheck_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, validation_alias="EDGE_RECHECK_S")
     cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
     answer_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(120, validation_alias="ANSWER_TIMEOUT_S")
     stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
@@ -97,6 +99,7 @@ class Settings:
     lifetimes: of stored answers. cache_normalisation: which requests count as the same.
     memory_cache_bytes: what an isolate may keep of answers itself.
     fallback_keys: the first one signs the calls to the cloud; none: they go unsigned.
+    edge_recheck_s: how long Workers AI is left alone once its free allocation is used up, midnight (UTC) at the latest.
     edge_timeout_s, cloud_timeout_s: from one call to its first token. answer_timeout_s: from the first call of all that
     one request makes. stream_idle_s: the longest silence within a
     stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
@@ -111,6 +114,7 @@ class Settings:
     cascade: Literal["off", "on", "race"]
     cascade_hold_s: float
     semantic_cache: Literal["on", "off"]
+    hedging: Literal["on", "off"]
     regions: tuple[Region, ...]
     catalog: Catalog
     lifetimes: Lifetimes
@@ -118,6 +122,7 @@ class Settings:
     memory_cache_bytes: int
     fallback_keys: tuple[Key, ...]
     edge_timeout_s: float
+    edge_recheck_s: float
     cloud_timeout_s: float
     answer_timeout_s: float
     stream_idle_s: float
@@ -150,6 +155,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         cascade=read.cascade,
         cascade_hold_s=read.cascade_hold_ms / 1000,
         semantic_cache=read.semantic_cache,
+        hedging=read.hedging,
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,
         lifetimes=Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
@@ -157,6 +163,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
         fallback_keys=read.fallback_keys,
         edge_timeout_s=read.edge_timeout_s,
+        edge_recheck_s=read.edge_recheck_s,
         cloud_timeout_s=read.cloud_timeout_s,
         answer_timeout_s=read.answer_timeout_s,
         stream_idle_s=read.stream_idle_s,

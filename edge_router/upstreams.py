@@ -1,14 +1,15 @@
 """Models and regions tried in order until one answers, and late calls doubled. Acts only through ports."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from . import cloud_api, completions, workers_ai
 from .attempts import Attempt, Opened, Tries
 from .catalog import Model
 from .chat_call import ChatCall
-from .errors import CloudUnavailable, GatewayError, RegionFailed, StoreError, UpstreamError, UpstreamTimeout
+from .edge_allowance import EdgeAllowance, in_place_of
+from .errors import CloudUnavailable, EdgeClosed, GatewayError, RegionFailed, StoreError, UpstreamError, UpstreamTimeout
 from .fleet import Fleet, Outcome
 from .latency import Kind
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, UpstreamResponse
@@ -32,6 +33,7 @@ class Upstreams:
         cloud: CloudRegions,
         flights: Flights,
         fleet: Fleet,
+        allowance: EdgeAllowance,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -41,6 +43,7 @@ class Upstreams:
         self._cloud = cloud
         self._flights = flights
         self._fleet = fleet
+        self._allowance = allowance
         self._clock = clock
         self._log = log
         self._new_id = new_id
@@ -53,7 +56,7 @@ class Upstreams:
         Raises the last UpstreamError, or the RequestRejected of an upstream that refused the request.
         """
         tries = Tries(call, self._clock.elapsed_ms() + self._settings.answer_timeout_s * 1000)
-        for model in route.models:
+        for model in self._usable(tries, route.models):
             while (at := self._next(model, tries)) is not None:
                 started_ms = self._clock.elapsed_ms()
                 try:
@@ -74,13 +77,7 @@ class Upstreams:
         flight_key: callers with the same key share one cloud call.
         """
         if at.region is None:
-            response = await self._edge.run(at.model.id, workers_ai.build_inputs(at.model, call.request, call.body))
-            if response.status != 200:
-                text = await response.text()
-                after_s = cloud_api.retry_after_s(response)
-                raise workers_ai.parse_error(response.status, text, retry_after_s=after_s)
-            return response
-
+            return await self._call_edge(call, at.model)
         started_ms = self._clock.elapsed_ms()
         body = cloud_api.chat_body(call.body, at.model.id, is_stream=bool(call.request.stream))
         response = await self._post(call, at, at.region, completions.dump(body), flight_key)
@@ -91,6 +88,33 @@ class Upstreams:
         if response.status != 200:
             raise await cloud_api.error_of(response, at.label)
         return response
+
+    async def _call_edge(self, call: ChatCall, model: Model) -> UpstreamResponse:
+        inputs = workers_ai.build_inputs(model, call.request, call.body)
+        affinity = workers_ai.affinity_of(call.tenant.id, call.body)
+        response = await self._edge.run(model.id, inputs, affinity=affinity)
+        if response.status == 200:
+            return response
+        after_s = cloud_api.retry_after_s(response)
+        error = workers_ai.parse_error(response.status, await response.text(), retry_after_s=after_s)
+        if isinstance(error, EdgeClosed):
+            self._allowance.use_up()
+            raise self._allowance.error()
+        raise error
+
+    def _usable(self, tries: Tries, models: Sequence[Model]) -> Iterator[Model]:
+        """The route's models, and from when the edge is found closed what stands in for them."""
+        left = list(models)
+        while left:
+            why_closed = self._allowance.why_closed()
+            if why_closed is not None and any(model.side == "edge" for model in left):
+                left = in_place_of(left, self._settings.catalog)
+                tries.call.report.route_reason = why_closed
+                tries.failure = self._allowance.error()
+                continue
+            yield left[0]
+            if left[0].side == "cloud" or self._allowance.why_closed() is None:
+                del left[0]
 
     def _next(self, model: Model, tries: Tries) -> Attempt | None:
         """Where to try this model now."""
@@ -108,7 +132,7 @@ class Upstreams:
 
     async def _raced(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> tuple[Attempt, _Result]:
         """The attempt's result, or that of its hedge when that is there first. Raises the error of what failed last."""
-        if at.region is None or len(self._fleet.regions) < 2:
+        if at.region is None or len(self._fleet.regions) < 2 or self._settings.hedging == "off":
             return at, await self._try(tries, at, make)
         first = asyncio.ensure_future(self._try(tries, at, make))
         racing = {first: at}

@@ -4,6 +4,7 @@ Native models take a flat body with a default limit of 256 tokens and answer `{r
 ones speak OpenAI's chat completions. Sources: Cloudflare's model pages and error table, September 2026.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from . import completions
 from .catalog import Model
-from .errors import UpstreamBusy, UpstreamError, UpstreamTimeout
+from .errors import EdgeClosed, UpstreamBusy, UpstreamError, UpstreamTimeout
 from .requests import ChatRequest
 
 DEFAULT_OUTPUT_TOKENS = 2048  # sent always: the platform's own default of 256 cuts answers short
@@ -31,7 +32,8 @@ _OPENAI_FIELDS = (
 )
 _SEEDS = 9_999_999_999  # native seeds run from 1 to here
 _INTERNAL_CODE = re.compile(r"\b(3\d{3}|5\d{3})\b")
-_BUSY_CODES = {"3040", "3036"}  # out of capacity; daily allowance used up
+_BUSY_CODES = {"3040"}  # out of capacity
+_ALLOWANCE_CODES = {"3036"}  # the free allocation of this day
 _TIMEOUT_CODES = {"3007", "3008"}
 
 
@@ -59,6 +61,17 @@ def build_inputs(model: Model, request: ChatRequest, body: Mapping[str, Any]) ->
     if model.thinks:
         inputs["chat_template_kwargs"] = {"enable_thinking": False}
     return inputs
+
+
+def affinity_of(tenant_id: str, body: Mapping[str, Any]) -> str:
+    """One word for all requests that begin alike, so that the platform sends them where their prefix is cached:
+    equal for the turns of one conversation and for calls with the same `prompt_cache_key`, never for two tenants.
+    """
+    key = body.get("prompt_cache_key")
+    if not isinstance(key, str):
+        first_user = next((i for i, m in enumerate(body["messages"]) if m.get("role") == "user"), 0)
+        key = json.dumps(body["messages"][: first_user + 1])
+    return hashlib.sha256(f"{tenant_id}\0{key}".encode(errors="replace")).hexdigest()[:32]
 
 
 def parse_answer(model: Model, text: str, *, completion_id: str, created_s: int, limit_tokens: int) -> dict[str, Any]:
@@ -92,6 +105,8 @@ def parse_error(status: int, text: str, *, retry_after_s: float | None = None) -
     code = found.group(1) if found else None
     if code in _TIMEOUT_CODES or status == 408:
         return UpstreamTimeout("The edge model took too long.")
+    if code in _ALLOWANCE_CODES:
+        return EdgeClosed("The free allocation of Workers AI is used up; it returns at 00:00 UTC.")
     if code in _BUSY_CODES or status == 429:
         retry_after_s = 1 if retry_after_s is None else retry_after_s
         return UpstreamBusy("The edge model is out of capacity.", retry_after_s=retry_after_s)

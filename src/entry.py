@@ -13,7 +13,7 @@ from adapters.javascript import from_object
 from adapters.rate_limit import BindingRateLimiter
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
-from adapters.workers_ai import WorkersAI
+from adapters.workers_ai import edge_models
 from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
 from edge_router.complexity import KeywordRules
@@ -31,7 +31,7 @@ def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
-    edge, cloud, cache = WorkersAI(env.AI), FetchCloudRegions(), WorkersKV(env.CACHE)
+    edge, cloud, cache = edge_models(env), FetchCloudRegions(), WorkersKV(env.CACHE)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
     answering = Answering(

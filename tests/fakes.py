@@ -242,6 +242,7 @@ class EdgeCall:
 
     model_id: str
     inputs: Mapping[str, Any]
+    affinity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +261,12 @@ class FakeEdgeModels:
     def __init__(self, handler: Callable[[EdgeCall], FakeUpstreamResponse]) -> None:
         self.handler = handler
         self.calls: list[EdgeCall] = []
+        self.is_bound = True
 
-    async def run(self, model_id: str, inputs: Mapping[str, Any]) -> FakeUpstreamResponse:
-        call = EdgeCall(model_id, inputs)
+    async def run(
+        self, model_id: str, inputs: Mapping[str, Any], *, affinity: str | None = None
+    ) -> FakeUpstreamResponse:
+        call = EdgeCall(model_id, inputs, affinity)
         self.calls.append(call)
         return self.handler(call)
 

@@ -10,6 +10,7 @@ KINDS = {
     "cut": "connection aborted after `after_chunks` content chunks, or half way through a plain body",
     "malformed": "200 whose JSON is garbage, in a stream from content chunk `after_chunks` on (default 0)",
     "capacity": "out of capacity: 429 with code 3040 (ai, embed), 429 (upstream, vectorize), 503 (cloud)",
+    "allowance": "free allocation used up: 429 with code 3036 (ai, embed); elsewhere as error",
     "refuse": "connection aborted before any byte",
     "429": "429 without Retry-After",
     "429-retry-after": "429 with Retry-After: `retry_after_s` (default 1)",
@@ -39,7 +40,7 @@ KINDS = {
 
 # Kinds for which the service itself is never asked.
 REPLACING_KINDS = frozenset(
-    {"error", "timeout", "capacity", "refuse", "429", "429-retry-after", "500", "503", "html-error"}
+    {"error", "timeout", "capacity", "allowance", "refuse", "429", "429-retry-after", "500", "503", "html-error"}
 )
 
 SLOW_TTFT_S = 3.0

@@ -40,6 +40,8 @@ class AiDialect:
     """Failures as the binding's service words them."""
 
     def failure(self, kind: str, *, retry_after_s: int) -> PlainAnswer:
+        if kind == "allowance":
+            return ai_error(3036, "You have used up your daily free allocation of 10,000 neurons.")
         if kind in ("capacity", "429", "429-retry-after"):
             headers = {"Retry-After": str(retry_after_s)} if kind == "429-retry-after" else {}
             return ai_error(3040, "Capacity temporarily exceeded, please try again.", headers=headers)

@@ -2,8 +2,9 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,14 +18,17 @@ from scripts.local.minilm import Embedder
 from scripts.local.native_shape import AiDialect, ai_error, native_body, native_content, native_events, native_problem
 from scripts.local.openai_shape import Reply, chat_body, chat_content, chat_events, json_bytes
 from scripts.local.openai_validation import InvalidRequest, check_sampling
+from scripts.local.prompt_cache import PromptCache
 from scripts.local.simulated_chat import chat_task, completed, usage
 from scripts.local.vectorize import VectorizeError, VectorizeIndex
 
 MAX_BODY_BYTES = 64 * 2**20
 MAX_EMBEDDED_TEXTS = 100
+AFFINITY_HEADER = "x-session-affinity"
 MODEL_HEADER = "cf-consn-model-id"  # where the real binding puts the model
 
 Json = dict[str, Any]
+Cached = Callable[[str], int]  # how many tokens of a prompt the instance has seen before
 
 
 def workers_ai_app(
@@ -48,6 +52,7 @@ class WorkersAi:
         self._embedder = embedder
         self._upstream = upstream
         self._dialect = AiDialect()
+        self._prompt_cache = PromptCache()
         self._session: aiohttp.ClientSession
 
     async def session_lifetime(self, app: web.Application) -> AsyncIterator[None]:
@@ -73,14 +78,15 @@ class WorkersAi:
                     return _identified(ai_error(5007, f"No such model {name} or task"))
                 if not isinstance(inputs, dict):
                     return _identified(ai_error(3003, "Incomplete request: `inputs` must be an object"))
-                return _identified(await self._answer(name, model, inputs, fault.kind if fault else ""))
+                affinity = ((body.get("options") or {}).get("extraHeaders") or {}).get(AFFINITY_HEADER)
+                return _identified(await self._answer(name, model, inputs, fault.kind if fault else "", affinity))
 
             latency = self._conditions.latency(target)
             return await respond(request, make, fault=fault, latency=latency, dialect=self._dialect)
 
         return await self._conditions.counted(target, request, handle)
 
-    async def _answer(self, name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
+    async def _answer(self, name: str, model: AiModel, inputs: Json, fault_kind: str, affinity: str | None) -> Answer:
         if model.shape == "embedding":
             return await self._embedded(inputs)
         if problem := _problem(name, model, inputs):
@@ -91,7 +97,11 @@ class WorkersAi:
                 inputs = {"max_tokens": NATIVE_MAX_TOKENS, **inputs}
             return await upstream_answer(self._session, self._upstream, name, inputs, is_native=is_native)
         simulate = _native if model.shape == "native" else _openai
-        return simulate(name, model, inputs, fault_kind)
+        return simulate(name, model, inputs, fault_kind, partial(self._cached_tokens, name, affinity))
+
+    def _cached_tokens(self, name: str, affinity: str | None, prompt: str) -> int:
+        """Each session has an instance of its own here, and each instance a prompt cache of its own."""
+        return 0 if affinity is None else self._prompt_cache.seen(f"{affinity} {name}", prompt)
 
     async def _embedded(self, inputs: Json) -> Answer:
         texts = inputs.get("text")
@@ -149,10 +159,10 @@ def _vectorize_error(status: int, code: int, message: str) -> PlainAnswer:
     return PlainAnswer(json_bytes({"code": code, "error": message}), status=status)
 
 
-def _native(name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
+def _native(name: str, model: AiModel, inputs: Json, fault_kind: str, cached: Cached) -> Answer:
     task = chat_task({"max_tokens": NATIVE_MAX_TOKENS, **inputs}, model=name)
     outcome = completed(task, fault_kind=fault_kind)
-    counts = usage(task.input_tokens, [outcome])
+    counts = usage(task.input_tokens, [outcome], cached_tokens=cached(task.prompt))
     shown = f"simulated/{name}"
     if inputs.get("stream"):
         return StreamAnswer(in_turn(native_events(shown, outcome, counts)), lambda text: native_content(shown, text))
@@ -160,10 +170,10 @@ def _native(name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
     return PlainAnswer(json_bytes(body), output_tokens=outcome.output_tokens)
 
 
-def _openai(name: str, model: AiModel, inputs: Json, fault_kind: str) -> Answer:
+def _openai(name: str, model: AiModel, inputs: Json, fault_kind: str, cached: Cached) -> Answer:
     task = chat_task(inputs, model=name, is_thinking=model.is_thinking and _may_think(inputs))
     outcomes = [completed(task, choice_index=i, fault_kind=fault_kind) for i in range(inputs.get("n") or 1)]
-    counts = usage(task.input_tokens, outcomes)
+    counts = usage(task.input_tokens, outcomes, cached_tokens=cached(task.prompt))
     reply = Reply(f"simulated/{name}")
     if not inputs.get("stream"):
         total = sum(outcome.output_tokens for outcome in outcomes)

@@ -12,7 +12,14 @@ from tests.edge.control import Control
 @pytest.fixture(scope="session")
 def stack() -> Iterator[tuple[Stack, Address]]:
     with running_stack(
-        auth="open", variables={"MEMORY_CACHE_MIB": 0, "STREAM_IDLE_S": 2, "EDGE_TIMEOUT_S": 4, "CLOUD_TIMEOUT_S": 4}
+        auth="open",
+        variables={
+            "MEMORY_CACHE_MIB": 0,
+            "STREAM_IDLE_S": 2,
+            "EDGE_TIMEOUT_S": 4,
+            "CLOUD_TIMEOUT_S": 4,
+            "EDGE_RECHECK_S": 1,
+        },
     ) as running:
         yield running
 

@@ -15,6 +15,7 @@ from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.endpoints import Endpoints
 from edge_router.feedback import FeedbackBook
 from edge_router.gateway import Gateway, Probe
+from edge_router.latency import ENOUGH_SAMPLES
 from edge_router.location import Location
 from edge_router.ports import Store
 from edge_router.replies import Reply
@@ -268,6 +269,26 @@ class World:
     def calls(self) -> int:
         """Models and regions asked so far."""
         return len(self.edge.calls) + len(self.cloud.calls)
+
+
+class Asking:
+    """One gateway asked many times, so that what it learns stays. A cloud model, unless told otherwise; no cache."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._gateway = world.gateway()
+
+    async def ask(self, **fields: Any) -> Reply:
+        body = {**chat_body(COMPLEX_PROMPT), "model": CLOUD_FAST.id, "use_cache": False, **fields}
+        request = FakeRequest(content=json.dumps(body), location=PARIS)
+        return await self._gateway.handle(request, self._world.background)
+
+    async def settle(self, **fields: Any) -> None:
+        """As many calls as it takes to know what is late."""
+        for _ in range(ENOUGH_SAMPLES):
+            reply = await self.ask(**fields)
+            if not isinstance(reply.body, str):
+                await read_stream(reply)
 
 
 def edge(handler: Callable[[EdgeCall], FakeUpstreamResponse]) -> FakeEdgeModels:

@@ -8,14 +8,11 @@ from functools import partial
 import pytest
 
 from edge_router.errors import CloudUnavailable
-from edge_router.gateway import Gateway
 from edge_router.hedging import BURST
-from edge_router.latency import ENOUGH_SAMPLES
-from edge_router.replies import Reply
 from edge_router.signing import parse_keys, verify
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
-    PARIS,
+    Asking,
     World,
     answer_cloud,
     chat_body,
@@ -26,30 +23,10 @@ from tests.edge_router.harness import (
     streamed_text,
     text_of,
 )
-from tests.fakes import STALL, CloudCall, FakeRequest, FakeUpstreamResponse, RunningClock
+from tests.fakes import STALL, CloudCall, FakeUpstreamResponse, RunningClock
 
 KEYS = "new:" + "ab" * 32 + ",old:" + "cd" * 32
-FAST = "cloud-fast-1"
 OURS = {"nearside-cloud-region": "x"}  # on every answer of the service itself
-
-
-class Asking:
-    """One gateway asked many times: what it learned of its regions stays."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._gateway: Gateway = world.gateway()
-
-    async def ask(self, **fields: object) -> Reply:
-        body = json.dumps(chat_body(COMPLEX_PROMPT, model=FAST, use_cache=False, **fields))
-        return await self._gateway.handle(FakeRequest(content=body, location=PARIS), self._world.background)
-
-    async def settle(self, **fields: object) -> None:
-        """As many calls as it takes to know what is late."""
-        for _ in range(ENOUGH_SAMPLES):
-            reply = await self.ask(**fields)
-            if not isinstance(reply.body, str):
-                await read_stream(reply)
 
 
 class Slow:

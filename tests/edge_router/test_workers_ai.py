@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.catalog import Model
-from edge_router.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
+from edge_router.errors import EdgeClosed, UpstreamBusy, UpstreamError, UpstreamTimeout
 from edge_router.requests import parse_chat
 from edge_router.workers_ai import DEFAULT_OUTPUT_TOKENS, build_inputs, parse_answer, parse_error
 from tests.edge_router.harness import EDGE_LARGE, EDGE_SMALL, USAGE, chat_body, completion, native
@@ -184,7 +184,7 @@ def test_any_json_answer(answer: dict[str, Any]) -> None:
     ("status", "text", "expected", "http"),
     [
         pytest.param(429, "AiError: 3040: Capacity temporarily exceeded", UpstreamBusy, 429, id="out of capacity"),
-        pytest.param(500, '{"errors":[{"code":3036}]}', UpstreamBusy, 429, id="allowance used up"),
+        pytest.param(500, '{"errors":[{"code":3036}]}', EdgeClosed, 429, id="allowance used up"),
         pytest.param(429, "", UpstreamBusy, 429, id="429 alone"),
         pytest.param(500, "3007: timeout", UpstreamTimeout, 504, id="timeout"),
         pytest.param(408, "", UpstreamTimeout, 504, id="408 alone"),

@@ -243,6 +243,7 @@ STREAM_EFFECTS: dict[str, Callable[[Received], bool]] = {
     "slow": lambda r: r.is_stalled and r.status == 0,
     "cut": lambda r: r.is_cut and len(r.contents) == 3,
     "malformed": lambda r: r.status == 200 and "<<<not json" in r.data[1] and r.data[-1] == "[DONE]",
+    "allowance": lambda r: r.status == 500,
     "capacity": lambda r: r.status == 429,
     "refuse": lambda r: r.is_cut and r.status == 0,
     "429": lambda r: r.status == 429 and "Retry-After" not in r.headers,

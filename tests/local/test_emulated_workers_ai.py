@@ -157,6 +157,7 @@ async def test_the_real_bindings_own_request(emulator: Emulator) -> None:
 EFFECTS: dict[str, Callable[[Received], bool]] = {
     "error": lambda r: r.status == 500 and r.json()["internalCode"] == 3043,
     "capacity": lambda r: r.status == 429 and r.json()["internalCode"] == 3040,
+    "allowance": lambda r: r.status == 429 and r.json()["internalCode"] == 3036,
     "503": lambda r: r.status == 503,
     "cut": lambda r: r.is_cut and len(r.chunks) == 3,
     "refuse": lambda r: r.is_cut and r.status == 0,
