@@ -61,7 +61,14 @@ class Answering:
         self._log = log
         self._feedback = feedback
         self._refreshes = Refreshes(None if settings.single_flight == "off" else flights, clock, log)
-        semantic = SemanticCache(self._cache, embedder=Embedder(edge, clock), vectors=vectors, clock=clock, log=log)
+        semantic = SemanticCache(
+            self._cache,
+            embedder=Embedder(edge, clock),
+            vectors=vectors,
+            timeout_s=settings.semantic_timeout_s,
+            clock=clock,
+            log=log,
+        )
         if feedback is not None:
             feedback.on_bad_hit = semantic.forget
         self._services = Services(

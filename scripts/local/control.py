@@ -54,6 +54,7 @@ def control_app(conditions: Conditions, index: VectorizeIndex) -> web.Applicatio
     app.router.add_get("/latency", control.list_latencies)
     app.router.add_post("/latency", control.change_latency)
     app.router.add_delete("/latency", control.restore_latencies)
+    app.router.add_get("/vectors", control.describe_vectors)
     app.router.add_delete("/vectors", control.clear_vectors)
     app.router.add_post("/intercept", control.intercept)
     return app
@@ -125,6 +126,10 @@ class Control:
         self._conditions.restore_latencies()
         self._index.restore_delay()
         return await self.list_latencies(request)
+
+    async def describe_vectors(self, request: web.Request) -> web.Response:
+        """As the binding's `describe`: `vectorCount` counts what queries can find by now."""
+        return web.json_response(self._index.describe())
 
     async def clear_vectors(self, request: web.Request) -> web.Response:
         self._index.clear()

@@ -41,7 +41,10 @@ class RegionConfig(BaseModel):
 
 
 class EmulatorConfig(BaseModel):
-    """What --config holds. Ports of 0 take a free one; seed decides which calls a fault's rate strikes."""
+    """What --config holds. Ports of 0 take a free one; seed decides which calls a fault's rate strikes.
+
+    preload_embedder: the first text is not to take longer than the others.
+    """
 
     model_config = ConfigDict(extra="forbid")
     regions: dict[str, RegionConfig] = {}
@@ -50,6 +53,7 @@ class EmulatorConfig(BaseModel):
     ai_port: int = 0
     provider_port: int = 0
     seed: int = 0
+    preload_embedder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ async def running(
     """The emulator's ports, all answering."""
     conditions = Conditions({name: region.rtt_ms / 1000 for name, region in config.regions.items()}, seed=config.seed)
     embedder, index = Embedder(), VectorizeIndex()
+    if config.preload_embedder:
+        embedder.preload()
     upstream = _ai_upstream(config, environment or {})
     runners: list[web.AppRunner] = []
 

@@ -44,6 +44,10 @@ class Embedder:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._count_tokens, list(texts))
 
+    def preload(self) -> None:
+        """Loads the weights now, without being waited for: the first text would take too long for a cache look-up."""
+        self._executor.submit(self._embed, ["a first text"])
+
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 

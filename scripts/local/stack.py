@@ -214,10 +214,13 @@ class Stack:
         config = {
             "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
             "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
+            "preload_embedder": True,
         }
         command = [sys.executable, "-m", "scripts.local.emulator"]
         command += ["--control-port", str(control_port), "--config", json.dumps(config)]
-        return self._start("emulator", command).first_line(deadline_s)
+        # More threads are slower for one short text, and by far on a machine whose cores are busy: they wait spinning.
+        env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return self._start("emulator", command, env).first_line(deadline_s)
 
     def _start_region(self, region_id: str, port: int, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]

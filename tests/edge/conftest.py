@@ -19,6 +19,7 @@ def stack() -> Iterator[tuple[Stack, Address]]:
             "EDGE_TIMEOUT_S": 4,
             "CLOUD_TIMEOUT_S": 4,
             "EDGE_RECHECK_S": 1,
+            "SEMANTIC_TIMEOUT_S": 2,  # tests of what works; the default's 190 ms are too short for a busy machine
         },
     ) as running:
         yield running

@@ -16,6 +16,7 @@ class Control:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
         self._slowed: list[str] = []
+        self._is_late = False
 
     def clear(self) -> None:
         self._client.delete("/faults").raise_for_status()
@@ -24,6 +25,10 @@ class Control:
                 "/latency", json={"target": target, "ttft_ms": 0, "itl_ms": 0, "rtt_ms": 0}
             ).raise_for_status()
         self._slowed.clear()
+        if self._is_late:
+            self._client.delete("/latency").raise_for_status()
+            self._client.delete("/vectors").raise_for_status()
+            self._is_late = False
         self._client.post("/reset", json={}).raise_for_status()
 
     def fault(self, target: str, kind: str, **options: Any) -> None:
@@ -36,6 +41,24 @@ class Control:
     def counters(self) -> dict[str, Any]:
         counters: dict[str, Any] = self._client.get("/counters").json()
         return counters
+
+    def hide_vectors_for(self, *, ms: float) -> None:
+        """How late the index shows what is written from now on."""
+        self._is_late = True
+        self._client.post("/latency", json={"target": "vectorize", "visible_after_ms": ms}).raise_for_status()
+
+    def vectors(self) -> int:
+        """How many the index shows."""
+        return int(self._client.get("/vectors").json()["vectorCount"])
+
+    def shows_vectors(self, count: int, *, within_s: float = 10) -> bool:
+        """Whether the index comes to show this many: it shows what was written later, and polling is all there is."""
+        deadline_s = time.monotonic() + within_s
+        while time.monotonic() < deadline_s:
+            if self.vectors() == count:
+                return True
+            time.sleep(0.02)
+        return False
 
     def cancelled(self, target: str, *, within_s: float) -> bool:
         """Whether a call to the target is seen to be cancelled in time. Waits on another process, so it polls."""

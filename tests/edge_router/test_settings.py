@@ -55,6 +55,8 @@ def test_structured_variables(write: Any) -> None:
         pytest.param("CACHE_TTL_S", "soon", "CACHE_TTL_S", id="a lifetime in words"),
         pytest.param("EDGE_TIMEOUT_S", 0, "EDGE_TIMEOUT_S", id="no time for the edge"),
         pytest.param("CLOUD_TIMEOUT_S", 601, "CLOUD_TIMEOUT_S", id="too much time for the cloud"),
+        pytest.param("SEMANTIC_CACHE", "maybe", "SEMANTIC_CACHE", id="neither on nor off"),
+        pytest.param("SEMANTIC_TIMEOUT_S", 0, "SEMANTIC_TIMEOUT_S", id="no time to look anything up"),
         pytest.param("STREAM_IDLE_S", "nan", "STREAM_IDLE_S", id="not a number"),
         pytest.param("HEARTBEAT_S", 0, "HEARTBEAT_S", id="heartbeats without a pause"),
         pytest.param("MIN_TOKENS_PER_S", -1, "MIN_TOKENS_PER_S", id="a negative speed"),

@@ -90,6 +90,7 @@ def semantic_of(around: World) -> SemanticCache:
         entries,
         embedder=Embedder(around.edge, around.clock),
         vectors=around.vectors,
+        timeout_s=1.0,
         clock=around.clock,
         log=around.log,
     )
