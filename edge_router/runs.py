@@ -328,8 +328,7 @@ class ChatRun:
     async def _store(self, keeping: Keeping, entry: Entry) -> None:
         """The entry before the vector that points to it."""
         services, request_id = self._services, self._report.request_id
-        await services.cache.put(keeping.key, entry, request_id)
-        if keeping.embedded:
+        if await services.cache.put(keeping.key, entry, request_id) and keeping.embedded:
             await services.semantic.remember(keeping.embedded, keeping.key, request_id)
 
     def _note_for_rating(self) -> None:

@@ -36,13 +36,16 @@ class AnswerCache:
         """As `look_up`, for who has to tell a store that fails from an entry that is gone. Raises StoreError."""
         return self._memory.get(key, self._clock.now_s()) or await self._from_store(key)
 
-    async def put(self, key: str, entry: Entry, request_id: str) -> None:
+    async def put(self, key: str, entry: Entry, request_id: str) -> bool:
+        """Whether the store took it."""
         self._memory.put(key, entry, len(entry.body), self._clock.now_s())
         ttl_s = max(MIN_STORE_TTL_S, ceil(entry.kept_s))
         try:
             await self._store.put(key, encode_entry(entry), ttl_s=ttl_s)
         except StoreError as exc:
             self._log.event("store_failed", request_id=request_id, reason=exc.message)
+            return False
+        return True
 
     async def remove(self, key: str) -> None:
         """Raises StoreError. Other isolates may go on seeing the entry for a minute."""

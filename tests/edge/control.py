@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -27,8 +28,8 @@ class Control:
         self._slowed.clear()
         if self._is_late:
             self._client.delete("/latency").raise_for_status()
-            self._client.delete("/vectors").raise_for_status()
             self._is_late = False
+        self._client.delete("/vectors").raise_for_status()
         self._client.post("/reset", json={}).raise_for_status()
 
     def fault(self, target: str, kind: str, **options: Any) -> None:
@@ -47,27 +48,27 @@ class Control:
         self._is_late = True
         self._client.post("/latency", json={"target": "vectorize", "visible_after_ms": ms}).raise_for_status()
 
-    def vectors(self) -> int:
-        """How many the index shows."""
-        return int(self._client.get("/vectors").json()["vectorCount"])
+    def shows_vectors(self, count: int) -> bool:
+        """Whether the index comes to show this many: it shows what was written later."""
+        return _becomes_true(lambda: self._client.get("/vectors").json()["vectorCount"] == count, within_s=10)
 
-    def shows_vectors(self, count: int, *, within_s: float = 10) -> bool:
-        """Whether the index comes to show this many: it shows what was written later, and polling is all there is."""
-        deadline_s = time.monotonic() + within_s
-        while time.monotonic() < deadline_s:
-            if self.vectors() == count:
-                return True
-            time.sleep(0.02)
-        return False
+    def arrived(self, target: str, count: int) -> bool:
+        """Whether this many calls come to arrive at the target."""
+        return _becomes_true(lambda: self.counters()[target] >= count, within_s=10)
 
     def cancelled(self, target: str, *, within_s: float) -> bool:
-        """Whether a call to the target is seen to be cancelled in time. Waits on another process, so it polls."""
-        deadline_s = time.monotonic() + within_s
-        while time.monotonic() < deadline_s:
-            if self.counters()["cancelled"].get(target):
-                return True
-            time.sleep(0.02)
-        return False
+        """Whether a call to the target is seen to be cancelled in time."""
+        return _becomes_true(lambda: bool(self.counters()["cancelled"].get(target)), within_s=within_s)
+
+
+def _becomes_true(is_so: Callable[[], bool], *, within_s: float) -> bool:
+    """Waits on another process, so it polls."""
+    deadline_s = time.monotonic() + within_s
+    while time.monotonic() < deadline_s:
+        if is_so():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def easy() -> str:
