@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from . import completions, workers_ai
+from . import completions
 from .caching.answers import AnswerCache
 from .caching.directives import Directives, read_directives
 from .caching.entries import Entry
@@ -13,23 +13,21 @@ from .caching.keys import cache_key
 from .caching.refreshes import Refreshes
 from .cascade.policy import CascadeSettings
 from .chat_call import Answer, ChatCall, StreamedAnswer
-from .complexity import ComplexityScorer
+from .deciding import Decider
 from .edge_allowance import EdgeAllowance
 from .embedder import Embedder
 from .errors import GatewayError, NotCached, UpstreamError
 from .feedback import FeedbackBook
 from .fleet import Fleet
-from .latency import LatencyTable
+from .latency_sharing import SharedLatencies
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store, Vectors
 from .report import CacheTier, Report, with_report
 from .requests import parse_chat
-from .routing import Needs, Route, choose_route
 from .runs import ChatRun, Keeping, Services, name_model
 from .semantic.cache import Embedded, Hit, SemanticCache
 from .semantic.question import read_question
 from .settings import Settings
 from .streaming import StreamLimits
-from .tokens import estimate_tokens
 from .upstreams import Upstreams
 
 ENDPOINT = "chat"
@@ -42,12 +40,14 @@ class Answering:
         self,
         settings: Settings,
         *,
-        scorer: ComplexityScorer,
+        decider: Decider,
+        latencies: SharedLatencies,
         store: Store,
         edge: EdgeModels,
         vectors: Vectors,
         cloud: CloudRegions,
         flights: Flights,
+        fleet: Fleet,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -55,7 +55,8 @@ class Answering:
     ) -> None:
         """feedback: None when nothing is kept for ratings."""
         self._settings = settings
-        self._scorer = scorer
+        self._decider = decider
+        self._latencies = latencies
         self._cache = AnswerCache(store, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
         self._clock = clock
         self._log = log
@@ -78,8 +79,8 @@ class Answering:
                 edge=edge,
                 cloud=cloud,
                 flights=flights,
-                fleet=Fleet(settings.regions, LatencyTable(), clock),
                 allowance=EdgeAllowance(clock, is_bound=edge.is_bound, recheck_s=settings.edge_recheck_s),
+                fleet=fleet,
                 clock=clock,
                 log=log,
                 new_id=new_id,
@@ -97,18 +98,20 @@ class Answering:
             ),
             lifetimes=settings.lifetimes,
             feedback=feedback,
-            cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, settings.thresholds),
+            cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, decider.thresholds),
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
         """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
         asked, report = read_directives(call.body, call.cache_control), call.report
-        key = report.cache_key = self._key(call, call.body) if asked.look_up or asked.store else None
-        report.cache = "miss" if asked.look_up else "bypass"
+        is_stored = call.request.residency is None  # no store here can promise where it lies
+        key = self._key(call, call.body) if is_stored and (asked.look_up or asked.store) else None
+        report.cache_key = key
+        report.cache = "miss" if key and asked.look_up else "bypass"
         found = embedded = None
-        if key and asked.look_up:
-            found = await self._look_up(key, report)
-            if found is not None:
+        if asked.look_up:
+            found = await self._look_up(key, report) if key else None
+            if key and found is not None:
                 replayed = self._serve(call, key, asked, *found)
             else:
                 hit, embedded = await self._look_up_by_meaning(call, asked)
@@ -118,7 +121,7 @@ class Answering:
         if asked.only_if_cached:
             raise NotCached("No stored answer will do, and 'Cache-Control: only-if-cached' lets no model be asked.")
 
-        route = self.route(call)
+        route = self._decider.route(call)
         keeping = Keeping(key, asked, embedded, found[0].question if found else None) if key and asked.store else None
         spare = partial(self._fall_back, call, key, asked, found)
         run = ChatRun(self._services, call, keeping, lambda error: _chunks_of(spare(error)))
@@ -129,25 +132,13 @@ class Answering:
             if stale is None:
                 raise
             return stale
+        finally:
+            if is_stored:
+                self._latencies.exchange_later(report.location.colo, call.background)
 
-    def route(self, call: ChatCall) -> Route:
-        """Decides, and notes the decision in the report."""
-        request, report, decided_ms = call.request, call.report, self._clock.elapsed_ms()
-        response_format = request.response_format
-        needs = Needs(
-            model=request.model,
-            tokens=estimate_tokens(call.input_text) + (request.output_limit_tokens or 0),
-            tools=request.uses_tools,
-            images=request.has_images,
-            json=response_format is not None and response_format.type != "text",
-            parameter=next((name for name in workers_ai.NOT_NATIVE if _is_given(call.body, name)), None),
-        )
-        score = self._scorer.score(request.last_user_text)
-        route = choose_route(needs, score, self._settings.catalog, self._settings.thresholds)
-        report.complexity = route.complexity
-        report.route_reason = route.reason
-        report.timings_ms["decide"] = self._clock.elapsed_ms() - decided_ms
-        return route
+    def explain(self, call: ChatCall) -> dict[str, Any]:
+        """What would be done with this call, and why. Runs nothing."""
+        return self._decider.explain(call)
 
     def _key(self, call: ChatCall, body: Mapping[str, Any]) -> str:
         version = self._settings.catalog.version
@@ -208,7 +199,7 @@ class Answering:
             call, body=body, request=parse_chat(body), report=report, started_ms=self._clock.elapsed_ms(), is_part=True
         )
         try:
-            await ChatRun(self._services, again, keeping).plain(self.route(again))
+            await ChatRun(self._services, again, keeping).plain(self._decider.route(again))
         except GatewayError as exc:
             self._log.event("refresh_failed", request_id=report.request_id, reason=exc.code)
         except Exception as exc:  # a background task: nobody else would tell
@@ -273,9 +264,3 @@ class Answering:
 def _chunks_of(answer: Answer | StreamedAnswer | None) -> list[str] | None:
     """Of a replayed stream."""
     return answer.chunks if isinstance(answer, StreamedAnswer) and isinstance(answer.chunks, list) else None
-
-
-def _is_given(body: Mapping[str, Any], name: str) -> bool:
-    """Whether a parameter asks for something; one choice and no log-probabilities are what everyone gives."""
-    value = body.get(name)
-    return bool(value) and not (name == "n" and value == 1)

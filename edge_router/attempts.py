@@ -1,6 +1,7 @@
 """One model tried at one place, and all that one request has tried."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from .catalog import Model
@@ -16,12 +17,14 @@ MAX_CLOUD_ATTEMPTS = 4
 class Attempt:
     """One call of one model at one place: `region` is None at the edge. The rest is learned on the way.
 
+    patience_s: when it is given up for one that can still meet the caller's deadline.
     has_answered: headers came. collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
     """
 
     model: Model
     region: Region | None
     is_hedge: bool = False
+    patience_s: float = inf
     has_answered: bool = False
     rtt_ms: float | None = None
     collapsed: bool = False

@@ -15,6 +15,7 @@ from .caching.policy import DEFAULT_POLICY, TenantPolicy, read_policy
 from .errors import NotAuthenticated
 
 _KEY = re.compile(r"nsk_([A-Za-z0-9]{4,32})_([A-Za-z0-9]{16,128})")
+_AREA = re.compile(r"[a-z]{2,16}")
 _DUMMY_HASH = hashlib.sha256(b"no such key").hexdigest()
 
 
@@ -33,6 +34,7 @@ class Tenant:
     scopes: what its key may do beyond asking: `admin`. cache: how its answers are kept.
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
     cascade: whether edge models' answers are checked.
+    residency: the area where the tenant's answers must be made.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Tenant:
     cascade: Literal["off", "on", "race"] | None = None
     cache: TenantPolicy = DEFAULT_POLICY
     scopes: frozenset[str] = frozenset()
+    residency: str | None = None
 
 
 OPEN_TENANT = Tenant("open")  # whom everyone is when AUTH=open
@@ -73,13 +76,16 @@ def tenant_of(record: str | None, key: PresentedKey) -> Tenant:
 
 
 def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
-    """A broken record lets nobody in; an optional field that can't be used is as if it were not there."""
+    """A broken record lets nobody in; an optional field that can't be used is as if it were not there, except for the
+    residency, without which nothing may be answered.
+    """
     try:
         parsed = json.loads(record or "null")
         tenant_id, hashes = parsed["tenant"], [str(known) for known in parsed["hashes"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return Tenant(""), []
-    if not isinstance(tenant_id, str) or not tenant_id:
+    residency = parsed.get("residency")
+    if not isinstance(tenant_id, str) or not tenant_id or not _is_area(residency):
         return Tenant(""), []
     tenant = Tenant(
         tenant_id,
@@ -88,8 +94,13 @@ def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
         cascade=_mode(parsed.get("cascade")),
         cache=read_policy(parsed),
         scopes=_texts(parsed.get("scopes")),
+        residency=residency,
     )
     return tenant, hashes
+
+
+def _is_area(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and _AREA.fullmatch(value) is not None)
 
 
 def _flag(value: Any) -> bool | None:

@@ -1,7 +1,8 @@
 """The models we may use: side, tier, window, price and what each can do. Data, replaceable by one variable.
 
 Prices and windows of Workers AI: Cloudflare's model and pricing pages, September 2026. Of the cloud
-models: OpenAI's price list. Both are declared values, for routing and cost reports, not invoices.
+models: OpenAI's price list. Both are declared values, for routing and cost reports, not invoices. The declared times
+are round guesses by size, to begin with: nothing was measured on Workers AI or at OpenAI.
 """
 
 import hashlib
@@ -21,7 +22,9 @@ Shape = Literal["native", "openai"]
 Feature = Literal["tools", "json", "vision"]
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
+SLOWEST_TOKENS_PER_S = 0.1
 
+_TIMES = ("declared_ttft_ms", "declared_tokens_per_s")
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_@./:-]+")
 
@@ -39,6 +42,7 @@ class Model:
     cache_ttl_s: how long its answers are fresh, None: as long as all.
     stand_in: of an edge model, the cloud model that answers instead where Workers AI can't be used at all: there is no
     AI binding, or its free allocation is used up.
+    declared_ttft_ms, declared_tokens_per_s: believed until calls were measured; the first without the network.
     """
 
     id: str
@@ -52,6 +56,16 @@ class Model:
     thinks: bool = False
     cache_ttl_s: int | None = None
     stand_in: str | None = None
+    declared_ttft_ms: float = 500.0
+    declared_tokens_per_s: float = 50.0
+
+    @property
+    def blended_usd_per_million(self) -> float:
+        """For comparing two models: tokens in and out counted alike."""
+        return self.input_usd_per_million + self.output_usd_per_million
+
+    def declared_total_ms(self, output_tokens: int) -> float:
+        return self.declared_ttft_ms + 1000.0 * output_tokens / self.declared_tokens_per_s
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float:
         """Declared price of one answer in US dollars."""
@@ -60,13 +74,31 @@ class Model:
 
 
 DEFAULT_MODELS = (
-    Model("@cf/ibm-granite/granite-4.0-h-micro", "edge", "edge-small", 131_000, 0.017, 0.112, shape="native"),
-    Model("@cf/meta/llama-3.2-3b-instruct", "edge", "edge-small", 80_000, 0.051, 0.335, shape="native"),
-    Model("@cf/zai-org/glm-4.7-flash", "edge", "edge-large", 131_072, 0.06, 0.40, ("tools", "json"), thinks=True),
-    Model("@cf/qwen/qwen3-30b-a3b-fp8", "edge", "edge-large", 32_768, 0.051, 0.335, ("tools", "json")),
-    Model("gpt-4o-mini", "cloud", "cloud-fast", 128_000, 0.15, 0.60, ("tools", "json", "vision")),
-    Model("gpt-4o", "cloud", "cloud-quality", 128_000, 2.50, 10.00, ("tools", "json", "vision")),
-)
+    Model(
+        "@cf/ibm-granite/granite-4.0-h-micro", "edge", "edge-small", 131_000, 0.017, 0.112, shape="native",
+        declared_ttft_ms=300, declared_tokens_per_s=100,
+    ),
+    Model(
+        "@cf/meta/llama-3.2-3b-instruct", "edge", "edge-small", 80_000, 0.051, 0.335, shape="native",
+        declared_ttft_ms=300, declared_tokens_per_s=100,
+    ),
+    Model(
+        "@cf/zai-org/glm-4.7-flash", "edge", "edge-large", 131_072, 0.06, 0.40, ("tools", "json"), thinks=True,
+        declared_ttft_ms=500, declared_tokens_per_s=60,
+    ),
+    Model(
+        "@cf/qwen/qwen3-30b-a3b-fp8", "edge", "edge-large", 32_768, 0.051, 0.335, ("tools", "json"),
+        declared_ttft_ms=500, declared_tokens_per_s=60,
+    ),
+    Model(
+        "gpt-4o-mini", "cloud", "cloud-fast", 128_000, 0.15, 0.60, ("tools", "json", "vision"),
+        declared_ttft_ms=500, declared_tokens_per_s=80,
+    ),
+    Model(
+        "gpt-4o", "cloud", "cloud-quality", 128_000, 2.50, 10.00, ("tools", "json", "vision"),
+        declared_ttft_ms=700, declared_tokens_per_s=60,
+    ),
+)  # fmt: skip
 
 
 class Catalog:
@@ -139,13 +171,15 @@ def _check(model: Model, name: Any) -> None:
         raise CatalogError(f"{name}: id must be a non-empty string")
     if not model.tier.startswith(model.side):
         raise CatalogError(f"{name}: a model of the side {model.side} can't be in the tier {model.tier}")
-    for field in ("context_window_tokens", "input_usd_per_million", "output_usd_per_million"):
+    for field in ("context_window_tokens", "input_usd_per_million", "output_usd_per_million", *_TIMES):
         value = getattr(model, field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
             raise CatalogError(f"{name}: {field} must be a number that is not negative")
     ttl_s = model.cache_ttl_s
     if ttl_s is not None and (isinstance(ttl_s, bool) or not isinstance(ttl_s, int) or not 1 <= ttl_s <= MAX_TTL_S):
         raise CatalogError(f"{name}: cache_ttl_s must be 1 to {MAX_TTL_S} seconds")
+    if model.declared_tokens_per_s < SLOWEST_TOKENS_PER_S:
+        raise CatalogError(f"{name}: declared_tokens_per_s must be at least {SLOWEST_TOKENS_PER_S:g}")
     if not isinstance(model.thinks, bool):
         raise CatalogError(f"{name}: thinks must be true or false")
     unknown = set(model.features) - set(get_args(Feature))

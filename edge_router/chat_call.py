@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from . import workers_ai
 from .auth import Tenant
+from .latency import Kind
 from .ports import Background
 from .report import Report
 from .requests import ChatRequest
@@ -32,6 +34,16 @@ class ChatCall:
     @property
     def input_text(self) -> str:
         return "\n".join(message.text for message in self.request.messages)
+
+    @property
+    def kind(self) -> Kind:
+        """What `max_latency_ms` and the measured times of this call count to: first content, or the whole answer."""
+        return "ttft" if self.request.stream else "total"
+
+    def left_ms(self, elapsed_ms: float) -> float:
+        """Of `max_latency_ms`: infinite without, negative once it passed. elapsed_ms: the clock's."""
+        limit_ms = self.request.max_latency_ms
+        return inf if limit_ms is None else limit_ms - (elapsed_ms - self.started_ms)
 
     @property
     def limit_tokens(self) -> int:

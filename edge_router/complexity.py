@@ -1,6 +1,7 @@
 """How hard a question is, from its text alone: 0 (a small model will do) to 1 (needs a strong one)."""
 
 import re
+from dataclasses import dataclass
 from typing import Protocol
 
 HEAD_CHARACTERS = 8192  # of a long text only the beginning and the end are read
@@ -17,6 +18,15 @@ _EASY = re.compile(
 SIMPLE, MEDIUM, COMPLEX = 0.2, 0.5, 0.8
 
 
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """On one scorer's scale: below `edge_large` goes to edge-small, below `cloud_fast` to edge-large, and so on."""
+
+    edge_large: float
+    cloud_fast: float
+    cloud_quality: float
+
+
 class ComplexityScorer(Protocol):
     """What the router needs of a scorer, learned or not. Pure: no I/O, the same text gives the same score."""
 
@@ -24,6 +34,12 @@ class ComplexityScorer(Protocol):
 
     def score(self, text: str) -> float:
         """In [0, 1] for any text, the empty one included; never raises."""
+        ...
+
+    def thresholds(self, *, edge_share: float | None, quality_floor: float | None) -> Thresholds:
+        """Where the tiers begin, so that `edge_share` of the traffic stays at the edge or, when that is None,
+        `quality_floor` of the quality gap between the models is recovered; one of them is not None, both in [0, 1].
+        """
         ...
 
 
@@ -43,3 +59,7 @@ class KeywordRules:
         if _HARD.search(lowered) or words > 50:
             return COMPLEX
         return SIMPLE if words < 10 else MEDIUM
+
+    def thresholds(self, *, edge_share: float | None, quality_floor: float | None) -> Thresholds:
+        """Always the same: nothing was measured that could tell one share from another."""
+        return Thresholds(edge_large=0.3, cloud_fast=0.7, cloud_quality=0.9)

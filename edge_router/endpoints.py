@@ -13,7 +13,7 @@ from .auth import Tenant
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .embedder import Embedder
-from .errors import GatewayError, NotFound
+from .errors import GatewayError, NotFound, RequestRejected
 from .feedback import FeedbackBook
 from .ports import Background, Clock, EdgeModels
 from .replies import (
@@ -27,7 +27,7 @@ from .replies import (
     reported_reply,
 )
 from .report import Report, with_report
-from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
+from .requests import ChatRequest, FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
 from .streaming import Send
@@ -149,16 +149,8 @@ class Endpoints:
 
     async def explain(self, call: Call) -> Reply:
         """`POST /v1/route`: decides and runs nothing."""
-        route = self._answering.route(_chat_call(call, call.body))
-        facts = {
-            "model": route.first.id,
-            "tier": route.first.tier,
-            "side": route.first.side,
-            "reason": route.reason,
-            "complexity": route.complexity,
-            "candidates": [model.id for model in route.models],
-        }
-        call.report.model, call.report.tier = route.first.id, route.first.tier
+        facts = self._answering.explain(_chat_call(call, call.body))
+        call.report.model, call.report.tier = facts["model"], facts["tier"]
         return reported_reply(facts, call.report)
 
     async def rate(self, call: Call) -> Reply:
@@ -327,7 +319,7 @@ async def _together(work: Callable[[_Item], Awaitable[_Result]], items: Sequence
 
 def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
     return ChatCall(
-        request=parse_chat(body),
+        request=_resident(parse_chat(body), call.tenant),
         body=body,
         tenant=call.tenant,
         cache_control=call.cache_control,
@@ -337,6 +329,17 @@ def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
         started_ms=call.started_ms,
         is_part=call.is_part,
     )
+
+
+def _resident(request: ChatRequest, tenant: Tenant) -> ChatRequest:
+    """With the tenant's residency, which a request can't leave. Raises RequestRejected."""
+    agreed = tenant.residency
+    if agreed is None or request.residency == agreed:
+        return request
+    if request.residency is not None:
+        message = f"Requests with this key stay in '{agreed}'."
+        raise RequestRejected(message, param="residency", code="residency_not_allowed", status=403)
+    return request.model_copy(update={"residency": agreed})
 
 
 def _add_costs(whole: Report, part: Report) -> None:

@@ -5,15 +5,14 @@ from typing import Literal
 
 from .breaker import Breaker, Passage, State
 from .hedging import HedgeBudget, hedge_after_s
-from .latency import Kind, LatencyTable
+from .latency import NOWHERE, Kind, LatencyTable
 from .location import Location
 from .ports import Clock
-from .regions import nearest_first
+from .regions import nearest_first, rtt_on_map_ms
 from .settings import Region
 
 # Of one call: the region answered, whatever it said; it is at fault; it said nothing in time; the caller left.
 Outcome = Literal["answered", "failed", "silent", "left"]
-NOWHERE = "-"  # as a colo: the runtime did not say where we are
 
 
 class Fleet:
@@ -43,11 +42,21 @@ class Fleet:
         known = self._latencies.summary(location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s())
         return known.ewma_ms if known.count else None
 
+    def expected_rtt_ms(self, location: Location, region: Region) -> float:
+        """As measured, or by the map."""
+        known_ms = self.rtt_ms(location, region)
+        return rtt_on_map_ms(location, region) if known_ms is None else known_ms
+
+    def admits_any(self, regions: Iterable[Region]) -> bool:
+        """Whether the breaker of one of these regions lets a call through."""
+        now_s = self._clock.now_s()
+        return any(self._breakers[region.id].admits(now_s) for region in regions)
+
     def note_rtt(self, location: Location, region: Region, rtt_ms: float) -> None:
         self._latencies.add(location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s(), ms=rtt_ms)
 
     def note_time(self, location: Location, kind: Kind, label: str, ms: float) -> None:
-        """How long a call took until its first content (`ttft`) or its end (`total`). label: model and region."""
+        """How long a call took until its first content (`ttft`) or its end (`total`). label: of the attempt."""
         self._latencies.add(location.colo or NOWHERE, kind, label, now_s=self._clock.now_s(), ms=ms)
 
     def late_after_s(self, location: Location, kind: Kind, label: str) -> float | None:

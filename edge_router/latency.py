@@ -20,6 +20,7 @@ ONE_SIDED_95: Final = 2.0  # standard deviations, for few samples (Student's t a
 ENOUGH_SAMPLES: Final = 20  # from here the measured p95 speaks for itself
 MAX_SKEW_S: Final = 60.0  # how far in the future another machine's sample may lie
 MAX_MS: Final = 3_600_000.0
+NOWHERE: Final = "-"  # as a colo: the runtime did not say where we are
 
 Kind = Literal["ttft", "total", "rtt"]
 

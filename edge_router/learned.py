@@ -19,11 +19,17 @@ from types import ModuleType
 from typing import Final, TypeAlias
 
 from edge_router import text_features
+from edge_router.complexity import KeywordRules, Thresholds
 from edge_router.text_features import SHAPES, TextFeatures
 
-FORMAT: Final = 1  # of the weights file; raise it when this module or text_features changes what a weight means
+FORMAT: Final = 2  # of the weights file; raise it when this module or text_features changes what a weight means
 WEIGHT_STEPS: Final = 127  # weights are signed bytes times their shape's scale
 LEAF: Final = 255
+LARGEST_LOGIT: Final = 30.0  # keeps scores below 1.0, so that no threshold of 1 lets one through
+
+# Only what leaves the edge is calibrated. Within the two sides nothing was measured, so these are shares by decree.
+SMALL_SHARE: Final = 0.5  # of what stays at the edge: the easier half for edge-small
+FAST_SHARE: Final = 0.75  # of what leaves: all but the hardest quarter for cloud-fast
 
 # A leaf is its value; else (which number, threshold, node when at most that, node when more).
 Node: TypeAlias = "float | tuple[int, float, Node, Node]"
@@ -60,12 +66,16 @@ class ShapeModel:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """slope > 0 and intercept: gain to score. quantiles: of the score on prompts not trained on, from 0 to 100 %."""
+    """slope > 0 and intercept: gain to score. quantiles: of the score on prompts not trained on, from 0 to 100 %.
+
+    recovered: share of the models' quality gap that is recovered when prompts up to that quantile stay at the edge.
+    """
 
     models: tuple[ShapeModel, ...]
     slope: float
     intercept: float
     quantiles: tuple[float, ...]
+    recovered: tuple[float, ...]
 
 
 class LearnedRouter:
@@ -77,6 +87,7 @@ class LearnedRouter:
         self._models = dict(zip(SHAPES, weights.models, strict=True))
         self._slope, self._intercept = weights.slope, weights.intercept
         self._quantiles = weights.quantiles
+        self._recovered = weights.recovered
 
     def score(self, text: str) -> float:
         """In [0, 1]; higher when the strong model is the likelier to do better. Any text, never raises."""
@@ -98,6 +109,32 @@ class LearnedRouter:
         low, high = self._quantiles[below], self._quantiles[below + 1]
         return low + (position - below) * (high - low)
 
+    def threshold_for_quality_floor(self, floor: float) -> float:
+        """The highest threshold that recovers `floor` of the quality gap, on traffic like the training's: 1 - CPT.
+
+        Raises ValueError when floor is not in [0, 1].
+        """
+        if not 0.0 <= floor <= 1.0:
+            raise ValueError(f"quality_floor must be in [0, 1], got {floor}")
+        steps = len(self._quantiles) - 1
+        place = max(place for place in range(steps + 1) if self._recovered[place] >= floor or place == 0)
+        return self.threshold_for_edge_share(place / steps)
+
+    def thresholds(self, *, edge_share: float | None, quality_floor: float | None) -> Thresholds:
+        """Raises ValueError when what is asked for is not in [0, 1], or nothing is."""
+        if quality_floor is not None:
+            cloud_fast = self.threshold_for_quality_floor(quality_floor)
+        elif edge_share is not None:
+            cloud_fast = self.threshold_for_edge_share(edge_share)
+        else:
+            raise ValueError("edge_share or quality_floor is needed")
+        share = self.edge_share_at(cloud_fast)
+        return Thresholds(
+            edge_large=min(cloud_fast, self.threshold_for_edge_share(share * SMALL_SHARE)),
+            cloud_fast=cloud_fast,
+            cloud_quality=max(cloud_fast, self.threshold_for_edge_share(share + (1.0 - share) * FAST_SHARE)),
+        )
+
     def edge_share_at(self, threshold: float) -> float:
         """The share of traffic like the training's whose score is at most the threshold."""
         return max(0, bisect_right(self._quantiles, threshold) - 1) / (len(self._quantiles) - 1)
@@ -113,6 +150,14 @@ def shipped() -> LearnedRouter:
     except (ImportError, SyntaxError) as exc:
         raise WeightsRejected(f"router weights cannot be imported ({exc}); run scripts/train_router") from exc
     return LearnedRouter(weights_of(module))
+
+
+def best_scorer() -> "tuple[LearnedRouter | KeywordRules, str | None]":
+    """The shipped router; or the keyword rules, and why."""
+    try:
+        return shipped(), None
+    except WeightsRejected as exc:
+        return KeywordRules(), str(exc)
 
 
 def weights_of(module: ModuleType) -> Weights:
@@ -148,6 +193,7 @@ def pack(weights: Weights) -> bytes:
         "slope": weights.slope,
         "intercept": weights.intercept,
         "quantiles": weights.quantiles,
+        "recovered": weights.recovered,
     }
     parts = [json.dumps(head).encode(), b"\n", "".join(f"{term}\n" for term in terms).encode()]
     parts += [struct.pack(f"{len(terms)}b", *(model.term_steps[term] for term in terms)) for model in weights.models]
@@ -164,8 +210,11 @@ def unpack(raw: bytes) -> Weights:
     count = head["terms"]
     *terms, rest = rest.split(b"\n", count)
     words = [term.decode() for term in terms]
-    figures = [head["slope"], head["intercept"], *head["quantiles"], *head["levels"], *head["term_scales"]]
-    if len(words) != count or not all(map(isfinite, figures)) or head["slope"] <= 0 or len(head["quantiles"]) < 2:
+    quantiles, recovered = tuple(head["quantiles"]), tuple(head["recovered"])
+    figures = [head["slope"], head["intercept"], *quantiles, *recovered, *head["levels"], *head["term_scales"]]
+    if len(words) != count or not all(map(isfinite, figures)) or head["slope"] <= 0:
+        raise ValueError("made wrongly")
+    if len(quantiles) < 2 or len(recovered) != len(quantiles) or list(quantiles) != sorted(quantiles):
         raise ValueError("made wrongly")
     offset, models = 0, []
     columns: list[Sequence[int]] = []
@@ -182,13 +231,13 @@ def unpack(raw: bytes) -> Weights:
                 head["levels"][shape], head["term_scales"][shape], dict(zip(words, column, strict=True)), tuple(trees)
             )
         )
-    return Weights(tuple(models), head["slope"], head["intercept"], tuple(head["quantiles"]))
+    return Weights(tuple(models), head["slope"], head["intercept"], quantiles, recovered)
 
 
 def logistic(value: float) -> float:
     if value >= 0:
-        return 1.0 / (1.0 + exp(-min(value, 60.0)))
-    grown = exp(max(value, -60.0))
+        return 1.0 / (1.0 + exp(-min(value, LARGEST_LOGIT)))
+    grown = exp(max(value, -LARGEST_LOGIT))
     return grown / (1.0 + grown)
 
 

@@ -54,6 +54,12 @@ def nearest_first(
     return [region for *_, region in sorted(ranked, key=key)]
 
 
+def rtt_on_map_ms(location: Location, region: Region) -> float:
+    """A guess, for as long as nothing was measured."""
+    km = _distance_to(region, coordinates_of(location.colo or "") or location.coordinates)
+    return UNKNOWN_RTT_MS if km is None else km * MS_PER_KM
+
+
 def _distance_to(region: Region, here: tuple[float, float] | None) -> float | None:
     if here is None or region.latitude is None or region.longitude is None:
         return None

@@ -29,6 +29,7 @@ class Report:
     tenant: who asks, once known; for telemetry, never shown.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     failed_status: why a stale answer was given: what asking the models came to.
+    max_latency_ms: what the caller asked for.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
     cached_input_share: of the input tokens, what the provider read from its own prompt cache; absent if it did not say.
@@ -45,6 +46,7 @@ class Report:
     tier: str | None = None
     complexity: float | None = None
     route_reason: str | None = None
+    max_latency_ms: float | None = None
     cloud_region: str | None = None
     cloud_rtt_ms: float | None = None
     cache: CacheOutcome | None = None
@@ -76,6 +78,14 @@ class Report:
             setattr(self, name, getattr(aside, name))
         self.fallbacks += aside.fallbacks
         self.timings_ms.update(aside.timings_ms)
+
+    @property
+    def is_late(self) -> bool | None:
+        """Whether `max_latency_ms` passed before the first content of a stream, or the whole plain answer, came."""
+        taken_ms = self.timings_ms.get("ttft", self.timings_ms.get("total"))
+        if self.max_latency_ms is None or taken_ms is None:
+            return None
+        return taken_ms > self.max_latency_ms
 
     def headers(self) -> dict[str, str]:
         """Everything known now, as response headers; values are ASCII and never echo prompt text."""
@@ -114,6 +124,8 @@ class Report:
             "complexity": None if self.complexity is None else round(self.complexity, 3),
             "route_reason": self.route_reason,
             "cascade": self.cascade.body() if self.cascade else None,
+            "max_latency_ms": self.max_latency_ms,
+            "is_late": self.is_late,
             "cloud_region": self.cloud_region,
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
             "hedged": self.hedged or None,

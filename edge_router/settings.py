@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .caching.policy import MAX_TTL_S, Lifetimes, Normalisation
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
-from .routing import Thresholds
 from .signing import Key, parse_keys
+
+DEFAULT_EDGE_SHARE = 0.6  # what that costs: docs/router.md, "From a share or a floor to thresholds"
 
 
 class SettingsError(ValueError):
@@ -88,6 +89,8 @@ class _Variables(BaseModel):
     heartbeat_s: Annotated[float, Field(gt=0, le=600)] = Field(5, validation_alias="HEARTBEAT_S")
     min_tokens_per_s: Annotated[float, Field(ge=0, le=1000)] = Field(1, validation_alias="MIN_TOKENS_PER_S")
     slow_grace_s: Annotated[float, Field(gt=0, le=600)] = Field(15, validation_alias="SLOW_GRACE_S")
+    edge_share: Annotated[float, Field(ge=0, le=1)] | None = Field(None, validation_alias="EDGE_SHARE")
+    quality_floor: Annotated[float, Field(ge=0, le=1)] | None = Field(None, validation_alias="QUALITY_FLOOR")
 
 
 VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fields.values())
@@ -105,7 +108,8 @@ class Settings:
     one request makes. stream_idle_s: the longest silence within a
     stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
     min_tokens_per_s: a stream that is slower on average, measured from slow_grace_s after its first token on, counts
-    as failed; 0 turns that off.
+    as failed; 0 turns that off. edge_share, quality_floor: what the router's thresholds follow from; one of them is
+    None.
     """
 
     auth: Literal["keys", "open"]
@@ -131,7 +135,8 @@ class Settings:
     heartbeat_s: float
     min_tokens_per_s: float
     slow_grace_s: float
-    thresholds: Thresholds
+    edge_share: float | None
+    quality_floor: float | None
 
 
 def read_settings(variables: Mapping[str, Any]) -> Settings:
@@ -149,6 +154,9 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
     for region_id in ids:
         if ids.count(region_id) > 1:
             raise SettingsError(f"CLOUD_REGIONS: {region_id} is there twice")
+    if read.edge_share is not None and read.quality_floor is not None:
+        raise SettingsError("QUALITY_FLOOR: EDGE_SHARE is set as well, and each of them decides alone; remove one")
+    edge_share = DEFAULT_EDGE_SHARE if read.edge_share is None and read.quality_floor is None else read.edge_share
     return Settings(
         auth=read.auth,
         rate_limit=read.rate_limit,
@@ -173,5 +181,6 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         heartbeat_s=read.heartbeat_s,
         min_tokens_per_s=read.min_tokens_per_s,
         slow_grace_s=read.slow_grace_s,
-        thresholds=Thresholds(),
+        edge_share=edge_share,
+        quality_floor=read.quality_floor,
     )

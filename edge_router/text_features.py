@@ -15,10 +15,11 @@ SHAPES: Final[tuple[Shape, ...]] = ("choice", "long_choice", "story", "open")
 LONG_CHOICE_FROM = 6  # options; four is the usual exam question, ten the hard kind
 STORY_LINES = 6  # a longer one is a puzzle or a document
 STORY_CHARACTERS = 2000
+QUESTION_CHARACTERS = 600  # at the end of a story: where it asks for its quantity
 NUMBERS_PARSED = 24
 OPTIONS_READ = 26
-WORDS_HEAD, WORDS_TAIL = 3072, 1024  # characters that are split into words; the rest is only counted
-TERMS_READ = 600  # words that are looked up, alone and in pairs: bounds the time of a long text
+SPLIT_HEAD, SPLIT_TAIL = 2048, 1024  # characters that are split into words and sentences; in the rest signs are counted
+TOKENS_READ = 600  # bounds the time of a text whose words are single letters
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*")
 _OPTION = re.compile(r"\n[ \t]*\(?([A-Z])[.):][ \t]*([^\n]*)")
@@ -99,9 +100,8 @@ class TextFeatures:
 
     def terms(self) -> Iterator[str]:
         """The different words, then the different pairs of neighbours ("how many"), each once."""
-        tokens = self.tokens[:TERMS_READ]
-        yield from dict.fromkeys(tokens)
-        yield from dict.fromkeys([f"{a} {b}" for a, b in pairwise(tokens)])
+        yield from dict.fromkeys(self.tokens)
+        yield from dict.fromkeys([f"{a} {b}" for a, b in pairwise(self.tokens)])
 
 
 def read(text: str) -> TextFeatures:
@@ -126,7 +126,7 @@ def read(text: str) -> TextFeatures:
         and len(stem) <= STORY_CHARACTERS
         and stem.count("\n") < STORY_LINES
         and "\\" not in stem
-        and _QUANTITY.search(lowered)
+        and _QUANTITY.search(lowered[-QUESTION_CHARACTERS:])
     ):
         shape = "story"
     else:
@@ -136,15 +136,22 @@ def read(text: str) -> TextFeatures:
         *[log1p(count) for count in groups],
         *(_options([option for _, option in options], lowered) if is_choice else _NO_OPTIONS),
     )
-    tokens = stem_tokens + _tokens(text[len(stem) :].lower()) if is_choice else stem_tokens
+    tokens = stem_tokens
+    if is_choice and len(tokens) < TOKENS_READ:
+        tokens = (tokens + _tokens(text[len(stem) :].lower()))[:TOKENS_READ]
     return TextFeatures(shape, values, tokens)
 
 
 def _tokens(lowered: str) -> list[str]:
-    if len(lowered) > WORDS_HEAD + WORDS_TAIL:
-        lowered = f"{lowered[:WORDS_HEAD]} {lowered[-WORDS_TAIL:]}"
-    tokens: list[str] = _TOKEN.findall(lowered)
-    return tokens
+    tokens: list[str] = _TOKEN.findall(_ends(lowered))
+    return tokens[:TOKENS_READ]
+
+
+def _ends(text: str) -> str:
+    """What is split into words and sentences."""
+    if len(text) > SPLIT_HEAD + SPLIT_TAIL:
+        return f"{text[:SPLIT_HEAD]} {text[-SPLIT_TAIL:]}"
+    return text
 
 
 def _stem(
@@ -154,8 +161,9 @@ def _stem(
     per_word = 1.0 / (words + 1)
     stripped = stem.rstrip()
     last = stripped[-1:]
-    sentences = _SENTENCE_END.split(stripped)
-    names = _CAPITALISED.findall(stem)
+    split = _ends(stripped)
+    sentences = _SENTENCE_END.split(split)
+    names = _CAPITALISED.findall(split)
     capitalised = len(names)
     ing = len([1 for token in tokens if token.endswith("ing")])
     past = len([1 for token in tokens if token.endswith("ed")])
@@ -198,7 +206,7 @@ def _stem(
         float(_DIGIT.search(sentences[-1]) is not None),
         float(" if " in sentences[-1]),
         len([1 for sentence in sentences if _DIGIT.search(sentence)]) / len(sentences),
-        log1p(len(_FRACTION.findall(stem))),
+        log1p(len(_FRACTION.findall(split))),
         log1p(lowered.count(" than ") + lowered.count(" times as ") + lowered.count("twice as ")),
         letters * per_word,
         len(set(tokens)) / (len(tokens) + 1),
@@ -206,7 +214,7 @@ def _stem(
         long_words * per_word,
         log1p(capitalised),
         capitalised * per_word,
-        log1p(len(_UPPER.findall(stem))),
+        log1p(len(_UPPER.findall(split))),
         log1p(sentences[-1].count(" ") + 1),
         log1p(words / len(sentences)),
         float(stem[:1].isupper()),

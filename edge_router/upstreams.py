@@ -1,7 +1,7 @@
 """Models and regions tried in order until one answers, and late calls doubled. Acts only through ports."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from . import cloud_api, completions, workers_ai
@@ -11,9 +11,8 @@ from .chat_call import ChatCall
 from .edge_allowance import EdgeAllowance, in_place_of
 from .errors import CloudUnavailable, EdgeClosed, GatewayError, RegionFailed, StoreError, UpstreamError, UpstreamTimeout
 from .fleet import Fleet, Outcome
-from .latency import Kind
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, UpstreamResponse
-from .routing import Route
+from .routing import Route, next_in_time, patience_ms
 from .settings import Region, Settings
 from .signing import sign
 from .timers import Deadline, done_within
@@ -56,19 +55,22 @@ class Upstreams:
         Raises the last UpstreamError, or the RequestRejected of an upstream that refused the request.
         """
         tries = Tries(call, self._clock.elapsed_ms() + self._settings.answer_timeout_s * 1000)
-        for model in self._usable(tries, route.models):
-            while (at := self._next(model, tries)) is not None:
-                started_ms = self._clock.elapsed_ms()
-                try:
-                    at, result = await self._raced(tries, at, make)
-                except UpstreamError as exc:
-                    tries.failure = exc
-                else:
-                    _name_place(call, at)
-                    return at, result
-                finally:
-                    part = "ai" if at.region is None else "cloud"
-                    call.report.timings_ms[part] = self._clock.elapsed_ms() - started_ms
+        models = list(route.models)
+        while models := self._usable(tries, models):
+            at = self._next(models, tries, route.predicted_ms)
+            if at is None:
+                continue
+            started_ms = self._clock.elapsed_ms()
+            try:
+                at, result = await self._raced(tries, at, make)
+            except UpstreamError as exc:
+                tries.failure = exc
+            else:
+                _name_place(call, at)
+                return at, result
+            finally:
+                part = "ai" if at.region is None else "cloud"
+                call.report.timings_ms[part] = self._clock.elapsed_ms() - started_ms
         raise tries.failure
 
     async def call(self, call: ChatCall, at: Attempt, *, flight_key: str | None = None) -> UpstreamResponse:
@@ -102,21 +104,36 @@ class Upstreams:
             raise self._allowance.error()
         raise error
 
-    def _usable(self, tries: Tries, models: Sequence[Model]) -> Iterator[Model]:
-        """The route's models, and from when the edge is found closed what stands in for them."""
-        left = list(models)
-        while left:
-            why_closed = self._allowance.why_closed()
-            if why_closed is not None and any(model.side == "edge" for model in left):
-                left = in_place_of(left, self._settings.catalog)
-                tries.call.report.route_reason = why_closed
-                tries.failure = self._allowance.error()
-                continue
-            yield left[0]
-            if left[0].side == "cloud" or self._allowance.why_closed() is None:
-                del left[0]
+    def _usable(self, tries: Tries, models: list[Model]) -> list[Model]:
+        """What is left of the route; once the edge is found closed, what stands in for its models."""
+        why_closed = self._allowance.why_closed()
+        if why_closed is None or all(model.side == "cloud" for model in models):
+            return models
+        tries.call.report.route_reason = why_closed
+        tries.failure = self._allowance.error()
+        return in_place_of(models, self._settings.catalog)
 
-    def _next(self, model: Model, tries: Tries) -> Attempt | None:
+    def _next(self, models: list[Model], tries: Tries, predicted_ms: Mapping[str, float]) -> Attempt | None:
+        """What to try now. A model that is not to be tried any more is taken out of the list, and None returned.
+
+        predicted_ms: by model id where the caller has a deadline, else empty.
+        """
+        if not predicted_ms:
+            at = self._place(models[0], tries)
+            if at is None:
+                del models[0]
+            return at
+        left_ms = tries.call.left_ms(self._clock.elapsed_ms())
+        model = models[next_in_time(models, predicted_ms, left_ms)]
+        at = self._place(model, tries)
+        if at is None:
+            models.remove(model)
+        else:
+            others = [each for each in models if each is not model]
+            at.patience_s = patience_ms(model, others, predicted_ms, left_ms) / 1000
+        return at
+
+    def _place(self, model: Model, tries: Tries) -> Attempt | None:
         """Where to try this model now."""
         if not tries.may_try(model) or self._clock.elapsed_ms() >= tries.deadline_ms:
             return None
@@ -127,7 +144,9 @@ class Upstreams:
 
     def _region(self, model: Model, tries: Tries, *, at_any_cost: bool) -> Region | None:
         report = tries.call.report
-        left = [region for region in self._fleet.regions if not tries.is_tried(model, region)]
+        residency = tries.call.request.residency
+        allowed = (region for region in self._fleet.regions if residency in (None, region.residency))
+        left = [region for region in allowed if not tries.is_tried(model, region)]
         return self._fleet.choose(left, report.location, report.request_id, at_any_cost=at_any_cost)
 
     async def _raced(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> tuple[Attempt, _Result]:
@@ -156,7 +175,7 @@ class Upstreams:
         """Waits while the attempt may be late. Where to ask as well, None when it has ended or can't be doubled."""
         assert at.region is not None
         report = tries.call.report
-        late_after_s = self._fleet.late_after_s(report.location, _kind(tries.call), at.label)
+        late_after_s = self._fleet.late_after_s(report.location, tries.call.kind, at.label)
         while late_after_s is not None and not await done_within(self._clock, first, late_after_s):
             region = self._region(at.model, tries, at_any_cost=False)
             if region is None:
@@ -171,7 +190,7 @@ class Upstreams:
         """One attempt within its time; what it says about its region goes to the fleet."""
         tries.note(at)
         if at.region is None:
-            return await self._timed(tries, at, make, self._settings.edge_timeout_s)
+            return await self._try_edge(tries, at, make)
         passage = self._fleet.enter(at.region, is_hedge=at.is_hedge)
         started_ms = self._clock.elapsed_ms()
         outcome: Outcome = "answered"
@@ -185,6 +204,7 @@ class Upstreams:
             raise
         except GatewayError as exc:
             outcome = _outcome(at, exc)
+            is_timed = isinstance(exc, UpstreamTimeout)
             raise
         else:
             return result
@@ -195,11 +215,27 @@ class Upstreams:
                 self._fleet.note_rtt(location, at.region, at.rtt_ms)
             if is_timed:
                 took_ms = self._clock.elapsed_ms() - started_ms
-                self._fleet.note_time(location, _kind(tries.call), at.label, took_ms)
+                self._fleet.note_time(location, tries.call.kind, at.label, took_ms)
+
+    async def _try_edge(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> _Result:
+        started_ms = self._clock.elapsed_ms()
+        is_timed = False
+        try:
+            result = await self._timed(tries, at, make, self._settings.edge_timeout_s)
+            is_timed = True
+        except UpstreamTimeout:
+            is_timed = True  # it takes that long at least
+            raise
+        else:
+            return result
+        finally:
+            if is_timed:
+                took_ms = self._clock.elapsed_ms() - started_ms
+                self._fleet.note_time(tries.call.report.location, tries.call.kind, at.label, took_ms)
 
     async def _timed(self, tries: Tries, at: Attempt, make: _Make[_Result], limit_s: float) -> _Result:
         """Within the attempt's own time and the request's. A failure is noted in report and log."""
-        limit_s = min(limit_s, (tries.deadline_ms - self._clock.elapsed_ms()) / 1000)
+        limit_s = min(limit_s, at.patience_s, (tries.deadline_ms - self._clock.elapsed_ms()) / 1000)
         failure: GatewayError
         try:
             async with Deadline(self._clock, limit_s):
@@ -256,11 +292,6 @@ def _name_place(call: ChatCall, at: Attempt | None) -> None:
     call.report.cloud_region = at.region.id if at and at.region else None
     call.report.cloud_rtt_ms = at.rtt_ms if at else None
     call.report.collapsed = at.collapsed if at else False
-
-
-def _kind(call: ChatCall) -> Kind:
-    """Which times tell when such a call is late: a plain answer comes when it is finished."""
-    return "ttft" if call.request.stream else "total"
 
 
 def _outcome(at: Attempt, error: GatewayError) -> Outcome:

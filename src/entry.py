@@ -16,10 +16,14 @@ from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
 from adapters.workers_kv import WorkersKV
 from edge_router.answering import Answering
-from edge_router.complexity import KeywordRules
+from edge_router.deciding import Decider
 from edge_router.endpoints import Endpoints
 from edge_router.feedback import FeedbackBook
+from edge_router.fleet import Fleet
 from edge_router.gateway import Gateway
+from edge_router.latency import LatencyTable
+from edge_router.latency_sharing import SharedLatencies
+from edge_router.learned import best_scorer
 from edge_router.settings import VARIABLES, read_settings
 from feedback_log import DurableFeedback, FeedbackLog
 from single_flight import DurableFlights, SingleFlight
@@ -27,21 +31,31 @@ from single_flight import DurableFlights, SingleFlight
 __all__ = ["Default", "FeedbackLog", "SingleFlight"]
 
 
+# At import, so that a deployed Worker has it in the snapshot of its memory that it starts from.
+SCORER, WHY_RULES = best_scorer()
+
+
 def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
+    if WHY_RULES is not None:
+        log.event("keyword_rules_in_use", reason=WHY_RULES)
     edge, cloud, cache = edge_models(env), FetchCloudRegions(), WorkersKV(env.CACHE)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
+    latencies = LatencyTable()
+    fleet = Fleet(settings.regions, latencies, clock)
     answering = Answering(
         settings,
-        scorer=KeywordRules(),
+        decider=Decider(settings, SCORER, fleet, latencies, clock),
+        latencies=SharedLatencies(latencies, cache, clock, log),
         store=cache,
         edge=edge,
         vectors=vectors,
         cloud=cloud,
         flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s),
+        fleet=fleet,
         clock=clock,
         log=log,
         new_id=new_id,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..routing import Route, Thresholds
+from ..complexity import Thresholds
+from ..routing import Route
 
 Mode = Literal["off", "on", "race"]
 
@@ -27,7 +28,7 @@ def choose_mode(asked: Mode | None, default: Mode, route: Route, thresholds: Thr
     scores between the thresholds are checked, and `race` starts the cloud only near the upper one.
     """
     can_escalate = route.first.side == "edge" and any(model.side == "cloud" for model in route.models)
-    if not can_escalate or route.reason in _ORDERED:
+    if not can_escalate or not set(route.reasons).isdisjoint(_ORDERED):
         return "off"
     if asked is not None:
         return asked

@@ -11,6 +11,7 @@ from edge_router import text_features
 from edge_router.learned import ShapeModel, Weights
 from edge_router.text_features import SHAPES, TextFeatures
 from scripts.training import teacher as teaching
+from scripts.training.metrics import curve
 from scripts.training.rows import Row, fold_of
 from scripts.training.student import distil
 
@@ -90,8 +91,17 @@ def calibrated(models: Sequence[ShapeModel], unseen_gains: Array, rows: Sequence
     """unseen_gains: of each row, by models that were not trained on it."""
     slope, intercept = logistic_fit(unseen_gains, np.array([float(row.gain > 0) for row in rows]))
     scores = 1 / (1 + np.exp(-(slope * unseen_gains + intercept)))
-    quantiles = np.quantile(scores, np.linspace(0, 1, QUANTILES))
-    return Weights(tuple(models), slope, intercept, tuple(round(float(value), 6) for value in quantiles))
+    kept = np.linspace(0, 1, QUANTILES)
+    quantiles = np.quantile(scores, kept)
+    found = curve(list(scores), [row.weak or 0.0 for row in rows], [row.strong or 0.0 for row in rows])
+    recovered = [1 - float(share) if found is None else found.at(1 - float(share)) for share in kept]
+    return Weights(
+        tuple(models),
+        slope,
+        intercept,
+        tuple(round(float(value), 6) for value in quantiles),
+        tuple(round(value, 4) for value in recovered),
+    )
 
 
 def logistic_fit(values: Array, happened: Array) -> tuple[float, float]:

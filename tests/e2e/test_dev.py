@@ -105,7 +105,7 @@ class TestDev:
         """A complex question goes to the nearest region, streamed."""
         key = re.search(r"nsk_\w+", dev.output)
         assert key is not None
-        body = {"messages": [{"role": "user", "content": "Explain tides step by step"}], "stream": True}
+        body = {"messages": [{"role": "user", "content": "Write code that draws the tides"}], "stream": True}
 
         response = httpx.post(
             f"http://127.0.0.1:{dev.port}/v1/chat/completions",

@@ -77,8 +77,8 @@ def easy() -> str:
 
 
 def hard() -> str:
-    """A question for the cloud that no other test asks."""
-    return f"Explain item {next(_unique)}-{time.time_ns()} step by step"
+    """A question for cloud-fast that no other test asks."""
+    return f"Write code for item {next(_unique)}-{time.time_ns()}"
 
 
 def chat(prompt: str, **fields: Any) -> dict[str, Any]:

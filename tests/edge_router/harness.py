@@ -9,17 +9,19 @@ from edge_router.answering import Answering
 from edge_router.auth import hash_secret
 from edge_router.caching.policy import Lifetimes, Normalisation
 from edge_router.catalog import Catalog, Model
-from edge_router.complexity import ComplexityScorer, KeywordRules
+from edge_router.complexity import ComplexityScorer, KeywordRules, Thresholds
+from edge_router.deciding import Decider
 from edge_router.embeddings import DIMENSIONS
 from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.endpoints import Endpoints
 from edge_router.feedback import FeedbackBook
+from edge_router.fleet import Fleet
 from edge_router.gateway import Gateway, Probe
-from edge_router.latency import ENOUGH_SAMPLES
+from edge_router.latency import ENOUGH_SAMPLES, LatencyTable
+from edge_router.latency_sharing import SharedLatencies
 from edge_router.location import Location
-from edge_router.ports import Store
+from edge_router.ports import Background, Store
 from edge_router.replies import Reply
-from edge_router.routing import Thresholds
 from edge_router.settings import Region, read_settings
 from tests.fakes import (
     Caller,
@@ -131,6 +133,16 @@ class FixedScore:
     def score(self, text: str) -> float:
         return self._score
 
+    def thresholds(self, *, edge_share: float | None, quality_floor: float | None) -> Thresholds:
+        return Thresholds(edge_large=0.3, cloud_fast=0.7, cloud_quality=0.9)
+
+
+class Unshared(SharedLatencies):
+    """Leaves the background to what a test is about."""
+
+    def exchange_later(self, colo: str | None, background: Background) -> None:
+        pass
+
 
 def vector_of(text: str) -> list[float]:
     """What the fake embedder makes of a text: no two lengths give the same."""
@@ -192,6 +204,8 @@ class World:
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
+    latencies: LatencyTable = field(default_factory=LatencyTable)
+    shared: SharedLatencies | None = None
     log: CollectingLog = field(default_factory=CollectingLog)
     background: CollectingBackground = field(default_factory=CollectingBackground)
     new_id: Callable[[], str] = field(default_factory=CountingIds)
@@ -217,14 +231,16 @@ class World:
             min_tokens_per_s=self.min_tokens_per_s,
             slow_grace_s=self.slow_grace_s,
             memory_cache_bytes=self.memory_cache_bytes,
-            thresholds=Thresholds(),
         )
         feedback = None
         if self.feedback is not None:
             feedback = FeedbackBook(self.feedback, clock=self.clock, log=self.log, flush_after_s=0)
+        fleet = Fleet(settings.regions, self.latencies, self.clock)
         answering = Answering(
             settings,
-            scorer=self.scorer,
+            decider=Decider(settings, self.scorer, fleet, self.latencies, self.clock),
+            fleet=fleet,
+            latencies=self.shared or Unshared(self.latencies, MemoryStore(), self.clock, self.log),
             store=self.store,
             edge=self.edge,
             vectors=self.vectors,

@@ -153,7 +153,9 @@ def tiny_weights(*, number: int = NAMES.index("words")) -> Weights:
     """Says that "prove" needs the strong model, and so does a long text."""
     tree = (number, 3.5, -0.25, (0, 5.0, 0.0, 0.5))
     model = ShapeModel(level=0.125, term_scale=0.5, term_steps={"prove": 2, "naïve": -1}, trees=(tree, 0.25))
-    return Weights((model,) * len(SHAPES), slope=2.0, intercept=-1.0, quantiles=(0.1, 0.5, 0.9))
+    return Weights(
+        (model,) * len(SHAPES), slope=2.0, intercept=-1.0, quantiles=(0.1, 0.5, 0.9), recovered=(1.0, 0.8, 0.0)
+    )
 
 
 def test_weights_survive_packing() -> None:

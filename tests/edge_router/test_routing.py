@@ -7,13 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.catalog import DEFAULT_MODELS, TIERS, Catalog, Model
+from edge_router.complexity import KeywordRules
 from edge_router.errors import NotFound, RequestRejected
-from edge_router.routing import Needs, Route, Thresholds, choose_route
+from edge_router.routing import Conditions, Needs, Route, choose_route
 from tests.edge_router.harness import CLOUD_FAST, CLOUD_QUALITY, EDGE_LARGE, EDGE_SMALL, MODELS
 
+QUIET = Conditions()
+THRESHOLDS = KeywordRules().thresholds(edge_share=None, quality_floor=None)
 
-def route(needs: Needs, complexity: float = 0.0, models: Sequence[Model] = MODELS) -> Route:
-    return choose_route(needs, complexity, Catalog(models), Thresholds())
+
+def route(
+    needs: Needs, complexity: float = 0.0, models: Sequence[Model] = MODELS, conditions: Conditions = QUIET
+) -> Route:
+    return choose_route(needs, complexity, Catalog(models), THRESHOLDS, conditions)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from edge_router.report import Report
 from edge_router.semantic.cache import Candidate, SemanticCache, read_candidates
 from edge_router.semantic.question import WINDOW_TOKENS, estimate_pieces, fits_window
 from tests.edge_router.harness import (
+    FRANKFURT,
     SIMPLE_PROMPT,
     World,
     answer_edge,
@@ -353,7 +355,7 @@ async def test_two_tenants() -> None:
 )  # fmt: skip
 async def test_question_that_is_not_looked_up(fields: dict[str, Any], expected: str) -> None:
     """Nothing is embedded; the report says why."""
-    around = world()
+    around = world(regions=(replace(FRANKFURT, residency="eu"),))
     reply = await asked(around, **fields)
 
     assert outcome(reply)[1] == expected

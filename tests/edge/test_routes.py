@@ -1,0 +1,90 @@
+"""Decisions on the real Worker: the learned router, deadlines by measured times, residency."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.edge.control import Control, chat, easy, hard
+
+CHAT = "/v1/chat/completions"
+
+pytestmark = pytest.mark.workerd
+
+
+def ask(edge: httpx.Client, prompt: str, colo: str, path: str = CHAT, **fields: Any) -> httpx.Response:
+    """At a place of its own, since measured times count where they were measured; all near the region wnam."""
+    place = {"colo": colo, "latitude": "45.6", "longitude": "-121.2"}
+    return edge.post(path, json=chat(prompt, **fields), headers={"nearside-emulate-cf": json.dumps(place)})
+
+
+def test_learned_router_decides(edge: httpx.Client) -> None:
+    """Its weights are in the bundle and were accepted."""
+    told = ask(edge, hard(), "AMS", "/v1/route").json()
+
+    assert told["scorer"] == "learned"
+    assert told["thresholds"]["edge-large"] < told["thresholds"]["cloud-fast"] <= told["complexity"]
+    assert told["reasons"] == ["complex"]
+
+
+def test_slow_edge_model_and_a_deadline(edge: httpx.Client, control: Control) -> None:
+    """What was measured decides: an easy question goes to another model when its own has become too slow for it."""
+    before = ask(edge, easy(), "SYD", stream=True, max_latency_ms=5000)
+    for _ in range(6):
+        ask(edge, hard(), "SYD", stream=True)
+    control.slow("ai", ttft_ms=1500)
+    for _ in range(4):
+        ask(edge, easy(), "SYD", stream=True)
+
+    told = ask(edge, easy(), "SYD", "/v1/route", stream=True, max_latency_ms=1000).json()
+    after = ask(edge, easy(), "SYD", stream=True, max_latency_ms=1000)
+    unhurried = ask(edge, easy(), "SYD", stream=True)
+
+    assert (before.headers["nearside-served-by"], before.headers["nearside-route-reason"]) == ("edge-model", "simple")
+    assert after.headers["nearside-route-reason"] == told["reason"] == "deadline"
+    assert before.headers["nearside-model"] == unhurried.headers["nearside-model"] != after.headers["nearside-model"]
+    predicted_ms = {each["model"]: each["predicted_ttft_ms"] for each in told["candidates"]}
+    assert predicted_ms[after.headers["nearside-model"]] <= 1000 < predicted_ms[before.headers["nearside-model"]]
+
+
+def test_deadline_that_nothing_can_meet(edge: httpx.Client, control: Control) -> None:
+    """The fastest answers, late, and the answer says both."""
+    control.slow("ai", ttft_ms=30)
+    control.slow("cloud", ttft_ms=30)
+
+    response = ask(edge, easy(), "NRT", max_latency_ms=1)
+
+    assert response.status_code == 200
+    assert response.headers["nearside-route-reason"] == "deadline-missed"
+    assert response.json()["nearside"]["is_late"] is True
+
+
+def test_slow_model_is_left_while_another_can_make_it(edge: httpx.Client, control: Control) -> None:
+    """At run time the deadline moves an attempt on, at the last moment that is of use."""
+    for _ in range(6):
+        ask(edge, easy(), "GRU", stream=True)
+        ask(edge, hard(), "GRU", stream=True)
+    control.fault("ai", "timeout")
+
+    response = ask(edge, easy(), "GRU", stream=True, max_latency_ms=1500)
+
+    report = json.loads(response.text.split("data: ")[1])["nearside"]
+    assert response.headers["nearside-route-reason"] == "simple"
+    assert response.headers["nearside-served-by"] == "cloud"
+    assert [each.split(": ")[1] for each in report["fallbacks"]] == ["upstream_timeout"]
+    assert report["timings_ms"]["ttft"] < 1500
+    assert report["is_late"] is False
+
+
+def test_residency_chooses_the_region(edge: httpx.Client, control: Control) -> None:
+    """An easy question leaves the edge for a region in the area; nothing is cached, and another area is refused."""
+    question = easy()
+
+    inside = [ask(edge, question, "ZRH", residency="eu") for _ in range(2)]
+    nowhere = ask(edge, question, "ZRH", residency="mars")
+
+    assert [each.headers["nearside-cloud-region"] for each in inside] == ["weur", "weur"]
+    assert {each.headers["nearside-route-reason"] for each in inside} == {"residency"}
+    assert (control.counters()["ai"], control.counters()["kv"]) == (0, 0)
+    assert (nowhere.status_code, nowhere.json()["error"]["param"]) == (400, "residency")
