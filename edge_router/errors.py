@@ -12,6 +12,7 @@ GatewayError                 carries status, type, param and code
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
 │   ├── UpstreamBusy         out of capacity or rate limited                 -> 429 or 503
 │   │   └── EdgeClosed       Workers AI can't be used here or today          -> 429 or 503
+│   ├── FlightLost           a call shared with others was lost on its way   -> 502
 │   ├── CloudUnavailable     no cloud region could be reached                -> 502
 │   └── RegionFailed         what answered in a region was not our service   -> 502
 └── StoreError               a cache could not answer: counted, treated as a miss
@@ -135,6 +136,12 @@ class EdgeClosed(UpstreamBusy):
     """Workers AI can't be used: its free allocation is used up until midnight (UTC), or there is no AI binding."""
 
     code = "edge_allowance_used_up"
+
+
+class FlightLost(UpstreamError):
+    """The call shared with others was lost, which says nothing of the upstream: alone it may well go."""
+
+    code = "stream_cut"
 
 
 class CloudUnavailable(UpstreamError):

@@ -44,6 +44,11 @@ class UpstreamResponse(Protocol):
     @property
     def status(self) -> int: ...
 
+    @property
+    def keeps(self) -> bool:
+        """Whether who reads this is the one to store it: of several who read along, one is. Final at the end."""
+        ...
+
     def header(self, name: str) -> str | None: ...
 
     async def text(self) -> str:
@@ -108,7 +113,11 @@ class Vectors(Protocol):
 
 
 class Flights(Protocol):
-    """Single flight: one cloud call per key at a time, whose answer all who ask meanwhile share."""
+    """Single flight: one call per key at a time, which all who ask meanwhile, or just after, read along.
+
+    Both kinds of call return the answer, any status, and whether it is another caller's. They raise StoreError when
+    the flight itself fails: the caller then goes alone. A flight that fails later raises FlightLost where it is read.
+    """
 
     async def claim(self, key: str, for_s: float) -> bool:
         """True for the first who asks within for_s seconds, False for the others. Raises StoreError.
@@ -120,11 +129,13 @@ class Flights(Protocol):
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[UpstreamResponse, bool]:
-        """The answer, any status, and whether it is another caller's.
+        """A call of `CloudRegions`. Raises UpstreamError as well, CloudUnavailable when the region can't be reached."""
+        ...
 
-        Raises StoreError when the flights themselves fail: the caller then goes alone. Raises CloudUnavailable
-        when the region can't be reached.
-        """
+    async def run(
+        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
+    ) -> tuple[UpstreamResponse, bool]:
+        """A call of `EdgeModels`. Raises UpstreamError as well."""
         ...
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from . import completions, workers_ai
@@ -18,7 +19,7 @@ from .cascade.run import Answered, Cascade
 from .cascade.verifier import Check, verify
 from .catalog import Catalog
 from .chat_call import Answer, ChatCall, StreamedAnswer
-from .errors import GatewayError
+from .errors import FlightLost, GatewayError
 from .feedback import FeedbackBook
 from .mending import mend_choice, mend_head
 from .ports import Clock, Log, UpstreamResponse
@@ -32,6 +33,7 @@ from .timers import done_within
 from .upstreams import Upstreams
 
 _Result = TypeVar("_Result", bound=Answered)
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,15 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class PlainAnswer:
-    """A completion as text and parsed. usage_estimated: its counts are ours, not the model's."""
+    """A completion as text and parsed.
+
+    usage_estimated: its counts are ours, not the model's. keeps: as of an `UpstreamResponse`.
+    """
 
     text: str
     body: dict[str, Any]
     usage_estimated: bool
+    keeps: bool
 
     def usage(self, input_text: str) -> Mapping[str, Any]:
         usage: Mapping[str, Any] = self.body["usage"]
@@ -101,6 +107,7 @@ class ChatRun:
         self._call = call
         self._report = call.report
         self._keeping = keeping
+        self._flight_key = keeping.key if keeping and keeping.asked.may_share else None
         self._spare = spare
         self._at: Attempt | None = None
         self._is_begun = False
@@ -110,7 +117,7 @@ class ChatRun:
         at, answer = await self._cascade(self._attempt_plain, self._judge_plain).first_good(route, self._mode(route))
         self._note_answer(at, answer.body["usage"], answer.usage_estimated)
         self._stop_clock()
-        if not self._report.collapsed:
+        if answer.keeps:
             self._store_later(answer.text, answer.body)
         self._note_for_rating()
         return Answer(answer.text)
@@ -180,7 +187,7 @@ class ChatRun:
             body = relay.completion(input_text) if self._keeping or self._report.cascade else {}
             self._judge_late(body)
             self._note_for_rating()
-            if self._keeping:
+            if stream.response.keeps:
                 self._store_later(completions.dump(body), body)
         last[-1] = with_report(last[-1], self._report.body_json())
         return last
@@ -203,24 +210,32 @@ class ChatRun:
         return [with_report(text, self._report.body_json())]
 
     async def _attempt_plain(self, at: Attempt) -> PlainAnswer:
-        flight_key = self._keeping.key if self._keeping else None
-        response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
-        try:
-            return self._settle_plain(at, await response.text())
-        except BaseException:
-            await response.cancel()
-            raise
+        return await self._attempt(at, partial(self._read_plain, at))
 
     async def _attempt_stream(self, at: Attempt) -> OpenStream:
-        response = await self._services.upstreams.call(self._call, at)
+        return await self._attempt(at, partial(self._open, at))
+
+    async def _attempt(self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Read]]) -> _Read:
+        """With others or, when the flight is lost before anything was told, alone."""
         try:
-            return await self._open(at, response)
+            return await self._attempt_once(at, read, self._flight_key)
+        except FlightLost as exc:
+            self._services.log.event("flight_failed", request_id=self._report.request_id, reason=exc.message)
+        return await self._attempt_once(at, read, None)
+
+    async def _attempt_once(
+        self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Read]], flight_key: str | None
+    ) -> _Read:
+        response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
+        try:
+            return await read(response)
         except BaseException:
             await response.cancel()
             raise
 
-    def _settle_plain(self, at: Attempt, text: str) -> PlainAnswer:
+    async def _read_plain(self, at: Attempt, response: UpstreamResponse) -> PlainAnswer:
         """The completion, whole and with usage; raises UpstreamError when it is not a completion."""
+        text = await response.text()
         completion_id, created_s = self._completion_id(), self._created_s()
         if at.region is None:
             body = workers_ai.parse_answer(
@@ -236,7 +251,7 @@ class ChatRun:
         usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
         unchanged = at.region is not None and not lacking and not mended and usage == body.get("usage")
         whole = {**body, **lacking, "usage": usage}
-        return PlainAnswer(text if unchanged else completions.dump(whole), whole, estimated)
+        return PlainAnswer(text if unchanged else completions.dump(whole), whole, estimated, response.keeps)
 
     async def _open(self, at: Attempt, response: UpstreamResponse) -> OpenStream:
         """Reads until the first content, so that everything before it can still become another attempt."""
@@ -260,7 +275,7 @@ class ChatRun:
 
     async def _as_events(self, at: Attempt, response: UpstreamResponse) -> bytes:
         """Some models answer with one JSON object although a stream was asked for."""
-        answer = self._settle_plain(at, await response.text())
+        answer = await self._read_plain(at, response)
         chunks = completions.replay(answer.body, include_usage=True)
         return ("".join(map(encode_event, chunks)) + DONE_EVENT).encode()
 

@@ -64,7 +64,7 @@ class _Variables(BaseModel):
 
     auth: Literal["keys", "open"] = Field("keys", validation_alias="AUTH")
     rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
-    single_flight: Literal["cloud", "off"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
+    single_flight: Literal["off", "cloud", "all"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
     feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
     cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
     cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
@@ -114,7 +114,7 @@ class Settings:
 
     auth: Literal["keys", "open"]
     rate_limit: Literal["on", "off"]
-    single_flight: Literal["cloud", "off"]
+    single_flight: Literal["off", "cloud", "all"]
     feedback: Literal["on", "off"]
     cascade: Literal["off", "on", "race"]
     cascade_hold_s: float

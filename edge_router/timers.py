@@ -5,6 +5,7 @@ from JavaScript, so that each use would leave a callback, and what it refers to,
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -12,13 +13,17 @@ from .ports import Clock
 
 
 class Deadline:
-    """`async with Deadline(clock, 0.2):` raises TimeoutError when the block takes longer. Not reusable."""
+    """`async with Deadline(clock, 0.2):` raises TimeoutError when the block takes longer. Not reusable.
 
-    __slots__ = ("_cancelling", "_clock", "_delay_s", "_has_fired", "_stop", "_task")
+    more_s: asked when the time is over how much longer it shall be; not above 0 for no longer.
+    """
 
-    def __init__(self, clock: Clock, delay_s: float) -> None:
+    __slots__ = ("_cancelling", "_clock", "_delay_s", "_has_fired", "_more_s", "_stop", "_task")
+
+    def __init__(self, clock: Clock, delay_s: float, *, more_s: Callable[[], float] | None = None) -> None:
         self._clock = clock
         self._delay_s = delay_s
+        self._more_s = more_s
         self._has_fired = False
 
     async def __aenter__(self) -> None:
@@ -37,6 +42,9 @@ class Deadline:
             raise TimeoutError from error
 
     def _fire(self) -> None:
+        if self._more_s is not None and (more_s := self._more_s()) > 0:
+            self._stop = self._clock.after(more_s, self._fire)
+            return
         self._has_fired = True
         self._task.cancel()
 

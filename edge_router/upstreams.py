@@ -76,10 +76,10 @@ class Upstreams:
     async def call(self, call: ChatCall, at: Attempt, *, flight_key: str | None = None) -> UpstreamResponse:
         """An answer with status 200 whose body is still to come; raises GatewayError for any other.
 
-        flight_key: callers with the same key share one cloud call.
+        flight_key: callers with the same key may share one call.
         """
         if at.region is None:
-            return await self._call_edge(call, at.model)
+            return await self._call_edge(call, at, flight_key)
         started_ms = self._clock.elapsed_ms()
         body = cloud_api.chat_body(call.body, at.model.id, is_stream=bool(call.request.stream))
         response = await self._post(call, at, at.region, completions.dump(body), flight_key)
@@ -91,10 +91,8 @@ class Upstreams:
             raise await cloud_api.error_of(response, at.label)
         return response
 
-    async def _call_edge(self, call: ChatCall, model: Model) -> UpstreamResponse:
-        inputs = workers_ai.build_inputs(model, call.request, call.body)
-        affinity = workers_ai.affinity_of(call.tenant.id, call.body)
-        response = await self._edge.run(model.id, inputs, affinity=affinity)
+    async def _call_edge(self, call: ChatCall, at: Attempt, flight_key: str | None) -> UpstreamResponse:
+        response = await self._run(call, at, flight_key)
         if response.status == 200:
             return response
         after_s = cloud_api.retry_after_s(response)
@@ -178,7 +176,7 @@ class Upstreams:
         late_after_s = self._fleet.late_after_s(report.location, tries.call.kind, at.label)
         while late_after_s is not None and not await done_within(self._clock, first, late_after_s):
             region = self._region(at.model, tries, at_any_cost=False)
-            if region is None:
+            if region is None or at.collapsed:  # of those who share a late call, the one who made it doubles it
                 break
             if self._fleet.may_hedge(at.region):
                 report.hedged = True
@@ -254,22 +252,38 @@ class Upstreams:
         tries.note_failure(at, failure)
         raise failure
 
+    async def _run(self, call: ChatCall, at: Attempt, flight_key: str | None) -> UpstreamResponse:
+        model_id, affinity = at.model.id, workers_ai.affinity_of(call.tenant.id, call.body)
+        inputs = workers_ai.build_inputs(at.model, call.request, call.body)
+        if flight_key and self._settings.single_flight == "all":
+            name = _flight_name(call, at, flight_key)
+            try:
+                response, at.collapsed = await self._flights.run(name, model_id, inputs, affinity=affinity)
+            except StoreError as exc:
+                self._note_failed_flight(call, exc)
+            else:
+                return response
+        at.collapsed = False
+        return await self._edge.run(model_id, inputs, affinity=affinity)
+
     async def _post(
         self, call: ChatCall, at: Attempt, region: Region, body: str, flight_key: str | None
     ) -> UpstreamResponse:
-        """With others or alone: flights that fail cost nobody an answer."""
-        if flight_key and self._settings.single_flight == "cloud":
-            place = call.report.location.continent or "anywhere"
-            key = f"{place}:{at.label}:{flight_key}"  # another model or region is another call
+        if flight_key and self._settings.single_flight != "off":
             try:
                 response, at.collapsed = await self._flights.post(
-                    key, region, cloud_api.CHAT_PATH, body, self._headers(call, body)
+                    _flight_name(call, at, flight_key), region, cloud_api.CHAT_PATH, body, self._headers(call, body)
                 )
             except StoreError as exc:
-                self._log.event("flight_failed", request_id=call.report.request_id, reason=exc.message)
+                self._note_failed_flight(call, exc)
             else:
                 return response
+        at.collapsed = False
         return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body))
+
+    def _note_failed_flight(self, call: ChatCall, failure: GatewayError) -> None:
+        """Flights that fail cost nobody an answer: the caller goes alone."""
+        self._log.event("flight_failed", request_id=call.report.request_id, reason=failure.message)
 
     def _headers(self, call: ChatCall, body: str) -> dict[str, str]:
         """What goes along, signed for one call: sent a second time, it is refused as a replay."""
@@ -285,6 +299,13 @@ class Upstreams:
             now_s=self._clock.now_s(),
         )
         return {**call.forwarded, **signed}
+
+
+def _flight_name(call: ChatCall, at: Attempt, flight_key: str) -> str:
+    """Who shares: the same question at the same upstream, in the same form, from the same part of the world."""
+    place = call.report.location.continent or "anywhere"
+    form = "stream" if call.request.stream else "plain"
+    return f"{place}:{form}:{at.label}:{flight_key}"
 
 
 def _name_place(call: ChatCall, at: Attempt | None) -> None:

@@ -8,6 +8,7 @@ from workers import WorkerEntrypoint, import_from_javascript
 
 from adapters.analytics import AnalyticsEngine
 from adapters.cloud import FetchCloudRegions
+from adapters.flights import DurableFlights
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
 from adapters.rate_limit import BindingRateLimiter
@@ -26,7 +27,7 @@ from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
 from edge_router.settings import VARIABLES, read_settings
 from feedback_log import DurableFeedback, FeedbackLog
-from single_flight import DurableFlights, SingleFlight
+from single_flight import SingleFlight
 
 __all__ = ["Default", "FeedbackLog", "SingleFlight"]
 

@@ -1,63 +1,62 @@
-"""Single flight across isolates: a Durable Object per key makes the call that all its callers wait for.
+"""Single flight across isolates: a Durable Object per key makes the call that all its callers read along.
 
 A stateless Worker can't await another request's work, a Durable Object can. The call runs in the object's own
-context, so a caller who leaves does not end it for the others.
+context, so a caller who leaves does not end it for the others; when the last one has left, it is aborted.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
-from js import IdentityTransformStream, Response, TextEncoder
-from pyodide.ffi import JsException
-from workers import DurableObject
+from js import ByteLengthQueuingStrategy, Object, ReadableStream, Response
+from pyodide.ffi import JsException, create_once_callable, create_proxy, to_js
+from workers import DurableObject, import_from_javascript
 
 from adapters.cloud import FetchCloudRegions
+from adapters.flights import CLAIM_PATH, ROLE_HEADER
 from adapters.javascript import to_object
 from adapters.runtime import CLOCK
-from edge_router.errors import CloudUnavailable, StoreError, UpstreamError
+from adapters.workers_ai import edge_models
+from edge_router.cloud_api import REGION_HEADER
+from edge_router.errors import CloudUnavailable, UpstreamError
+from edge_router.flights.broadcast import Broadcast
+from edge_router.flights.wire import BROKEN, KEEP, TAIL_BYTES, WHOLE, Failure, Head, is_event_stream, looks_whole
 from edge_router.ports import UpstreamResponse
 from edge_router.settings import Region
 from edge_router.timers import Deadline
 
-ACCEPT_TIMEOUT_S = 0.2  # an object that takes longer to say that it listens is no help
-
-_HOST = "https://flight"
-_CLAIM = "/claim"
-_KEPT_HEADERS = ("content-type", "server-timing", "retry-after", "nearside-cloud-region")
+_KEPT_HEADERS = ("content-type", "server-timing", "retry-after", REGION_HEADER)
+_COUNT_BYTES = ByteLengthQueuingStrategy.new(to_object({"highWaterMark": 0}))
 
 
 class SingleFlight(DurableObject):
     """One call in flight. Scope: one key and continent, worldwide; it stores nothing.
 
-    `fetch` takes JSON `{region, path, body, headers, timeout_s}`. It answers at once, so that a caller can tell a
-    slow model from a broken object, and sends the body when the call has landed: `{status, headers, text, shared}`.
-    status is 0 when the region could not be reached, 502 when its answer broke off, 504 when it took longer than
-    timeout_s. shared: whether an earlier caller's call was joined.
+    `fetch` takes JSON: `timeout_s`, and `cloud` with region, path, body and headers or `edge` with model_id, inputs and
+    affinity. It answers at once, so that a caller can tell a slow model from a broken object; ROLE_HEADER says whether
+    the caller `leads` or `joins`. The body is that of `edge_router.flights.wire`.
 
-    A `fetch` of the path CLAIM takes JSON `{for_s}` and answers `{granted}`.
+    A `fetch` of CLAIM_PATH takes JSON `{for_s}` and answers `{granted}`.
     """
 
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
-        self._call: asyncio.Task[dict[str, Any]] | None = None
-        self._answering: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        self._flight: _Flight | None = None
         self._claimed_until_s = 0.0
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
-        if request.url.endswith(_CLAIM):
-            return Response.new(json.dumps({"granted": self._claim(call["for_s"])}))
-        shared = self._call is not None
-        if self._call is None:
-            self._call = asyncio.create_task(_post(call))
-            self._call.add_done_callback(self._land)
-        pipe = IdentityTransformStream.new()
-        answering = asyncio.create_task(_answer(self._call, shared, pipe.writable.getWriter()))
-        self._answering.add(answering)
-        answering.add_done_callback(self._answering.discard)
-        return Response.new(pipe.readable)
+        facts = json.loads(await request.text())
+        if request.url.endswith(CLAIM_PATH):
+            return Response.new(json.dumps({"granted": self._claim(facts["for_s"])}))
+        role = "joins"
+        if self._flight is None or not self._flight.broadcast.is_joinable:
+            self._flight = _Flight(facts)
+            role = "leads"
+        reader = _Reader(self._flight.broadcast.leave)
+        self._flight.broadcast.join(reader)
+        return Response.new(reader.readable, to_object({"headers": {ROLE_HEADER: role}}))
 
     def _claim(self, for_s: float) -> bool:
         now_s = CLOCK.now_s()
@@ -66,92 +65,126 @@ class SingleFlight(DurableObject):
         self._claimed_until_s = now_s + for_s
         return True
 
-    def _land(self, _: asyncio.Task[dict[str, Any]]) -> None:
-        self._call = None
+
+class _Flight:
+    """One call of an upstream and those who read its answer."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self.broadcast = Broadcast(to_js, CLOCK, keep_mark=KEEP, on_deserted=self._abort)
+        self._facts = facts
+        self._tail = b""
+        self._flying = asyncio.ensure_future(self._fly())
+
+    def _abort(self) -> None:
+        self._flying.cancel()
+
+    async def _fly(self) -> None:
+        response: UpstreamResponse | None = None
+        is_whole = False
+        try:
+            # Callers have deadlines of their own; without this one, a call that hangs would stay to be joined.
+            async with Deadline(CLOCK, self._facts["timeout_s"]):
+                response = await _call(self._facts)
+                head = _head_of(response)
+                is_stream = is_event_stream(head.headers)
+                text = "" if is_stream else await response.text()
+            if is_stream:
+                self.broadcast.send(head.encode())
+                await response.push(self._send)
+            else:
+                self._tail = text[-TAIL_BYTES:].encode()
+                self.broadcast.send(head.encode() + text.encode("utf-8", "replace"))
+            self.broadcast.send(WHOLE)
+            is_whole = looks_whole(head, self._tail)
+        except UpstreamError as exc:
+            unreachable = isinstance(exc, CloudUnavailable) or exc.code == "edge_unavailable"
+            self._fail("unreachable" if unreachable else "broken")
+        except TimeoutError:
+            self._fail("timeout")
+        finally:
+            self.broadcast.end(linger=is_whole)
+            if response is not None and not is_whole:
+                await response.cancel()
+
+    def _send(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        self.broadcast.send(data)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self.broadcast.has_begun:
+            self.broadcast.send(Head(0, {}, failure).encode())
+        self.broadcast.send(BROKEN)
 
 
-async def _answer(call: asyncio.Task[dict[str, Any]], shared: bool, writer: Any) -> None:
-    answer = {**await asyncio.shield(call), "shared": shared}
-    try:
-        await writer.write(TextEncoder.new().encode(json.dumps(answer)))
-        await writer.close()
-    except JsException:
-        return  # this caller has left
+class _Reader:
+    """`Reader` as a JavaScript stream, the body of one caller's answer. on_leave: the caller went away."""
+
+    def __init__(self, on_leave: Callable[["_Reader"], None]) -> None:
+        self._on_leave = on_leave
+        source = Object.new()
+        start = create_once_callable(self._start)
+        source.start, source.cancel = start, _DEPARTURES.of(self)
+        self.readable = ReadableStream.new(source, _COUNT_BYTES)
+
+    def send(self, piece: Any) -> None:
+        try:
+            self._enqueue(piece)
+        except JsException:
+            self.leave()  # gone, and nobody said so
+
+    def end(self) -> None:
+        try:
+            self._controller.close()
+        except JsException:
+            return  # gone before
+
+    def unread_bytes(self) -> int:
+        return -int(self._controller.desiredSize or 0)
+
+    def leave(self) -> None:
+        self._on_leave(self)
+
+    def _start(self, controller: Any) -> None:
+        self._controller = controller
+        self._enqueue = controller.enqueue
 
 
-async def _post(call: Mapping[str, Any]) -> dict[str, Any]:
-    region = Region(**call["region"])
-    try:
-        # Callers have deadlines of their own; without this one, a call that hangs would stay to be joined.
-        async with Deadline(CLOCK, call["timeout_s"]):
-            response = await FetchCloudRegions().post(region, call["path"], call["body"], call["headers"])
-            text = await response.text()
-    except CloudUnavailable:
-        return {"status": 0, "headers": {}, "text": ""}
-    except UpstreamError:
-        return {"status": 502, "headers": {}, "text": ""}
-    except TimeoutError:
-        return {"status": 504, "headers": {}, "text": ""}
+class _Departures:
+    """Tells readers that their caller went away. Scope: isolate.
+
+    JavaScript calls back through one proxy for all: a proxy each would have to be destroyed, and a stream may be
+    cancelled long after its end.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._readers: WeakValueDictionary[int, _Reader] = WeakValueDictionary()
+        self._proxy: Any = None
+
+    def of(self, reader: _Reader) -> Any:
+        """A JavaScript function that makes the reader leave, as long as anyone sends to it."""
+        if self._proxy is None:
+            self._proxy = create_proxy(self._leave)
+        self._last += 1
+        self._readers[self._last] = reader
+        return self._proxy.bind(None, self._last)
+
+    def _leave(self, number: int, reason: Any = None) -> None:
+        reader = self._readers.get(number)
+        if reader is not None:
+            reader.leave()
+
+
+_DEPARTURES = _Departures()
+
+
+async def _call(facts: Mapping[str, Any]) -> UpstreamResponse:
+    cloud, edge = facts.get("cloud"), facts.get("edge")
+    if cloud is not None:
+        return await FetchCloudRegions().post(Region(**cloud["region"]), cloud["path"], cloud["body"], cloud["headers"])
+    return await edge_models(import_from_javascript("cloudflare:workers").env).run(**edge)
+
+
+def _head_of(response: UpstreamResponse) -> Head:
     headers = {name: value for name in _KEPT_HEADERS if (value := response.header(name)) is not None}
-    return {"status": response.status, "headers": headers, "text": text}
-
-
-class SharedResponse:
-    """`UpstreamResponse` of a call that another request may have made; the whole body is here."""
-
-    def __init__(self, answer: Mapping[str, Any]) -> None:
-        self._answer = answer
-
-    @property
-    def status(self) -> int:
-        return int(self._answer["status"])
-
-    def header(self, name: str) -> str | None:
-        value = self._answer["headers"].get(name)
-        return value if isinstance(value, str) else None
-
-    async def text(self) -> str:
-        return str(self._answer["text"])
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield str(self._answer["text"]).encode()
-
-    async def cancel(self) -> None:
-        return None
-
-
-class DurableFlights:
-    """`Flights` on a namespace of SingleFlight objects. timeout_s: how long one call may take."""
-
-    def __init__(self, namespace: Any, *, timeout_s: float) -> None:
-        self._namespace = namespace
-        self._timeout_s = timeout_s
-
-    async def claim(self, key: str, for_s: float) -> bool:
-        try:
-            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
-                response = await self._fetch(f"claim:{key}", _CLAIM, {"for_s": for_s})
-                granted = json.loads(await response.text())["granted"]
-        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"The claim failed: {type(exc).__name__}") from exc
-        return granted is True
-
-    async def post(
-        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
-    ) -> tuple[UpstreamResponse, bool]:
-        place = {"id": region.id, "url": region.url}
-        facts = {"region": place, "path": path, "body": body, "headers": dict(headers), "timeout_s": self._timeout_s}
-        try:
-            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
-                response = await self._fetch(key, "/", facts)
-            answer = json.loads(await response.text())
-            status, shared = answer["status"], bool(answer["shared"])
-        except (JsException, TimeoutError, ValueError, KeyError) as exc:
-            raise StoreError(f"The flight failed: {type(exc).__name__}") from exc
-        if status == 0:
-            raise CloudUnavailable(f"The cloud region {region.id} could not be reached.")
-        return SharedResponse(answer), shared
-
-    async def _fetch(self, key: str, path: str, facts: Mapping[str, Any]) -> Any:
-        init = to_object({"method": "POST", "body": json.dumps(facts)})
-        return await self._namespace.getByName(key).fetch(_HOST + path, init)
+    return Head(response.status, headers)

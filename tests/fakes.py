@@ -170,6 +170,7 @@ class FakeUpstreamResponse:
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._on_read = on_read
         self._end = asyncio.Event()
+        self.keeps = True
         self.cancels = 0
         self.open_reads = 0
 
@@ -286,13 +287,14 @@ class FakeCloudRegions:
 
 @dataclass(slots=True)
 class FakeFlights:
-    """Single flight: alone through `cloud`, or what `landed` says, or down."""
+    """Single flight: alone through `cloud` and `edge`, or another caller's `landed` answer, or down."""
 
     cloud: FakeCloudRegions
     landed: FakeUpstreamResponse | None = None
     is_down: bool = False
     keys: list[str] = field(default_factory=list)
     claims: set[str] = field(default_factory=set)
+    edge: FakeEdgeModels | None = None
 
     async def claim(self, key: str, for_s: float) -> bool:
         """Claims last until a test takes them out of `claims`."""
@@ -306,12 +308,23 @@ class FakeFlights:
     async def post(
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[FakeUpstreamResponse, bool]:
+        joined = self._join(key)
+        return (joined, True) if joined else (await self.cloud.post(region, path, body, headers), False)
+
+    async def run(
+        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
+    ) -> tuple[FakeUpstreamResponse, bool]:
+        assert self.edge is not None
+        joined = self._join(key)
+        return (joined, True) if joined else (await self.edge.run(model_id, inputs, affinity=affinity), False)
+
+    def _join(self, key: str) -> FakeUpstreamResponse | None:
         self.keys.append(key)
         if self.is_down:
             raise StoreError("no flight")
         if self.landed is not None:
-            return self.landed, True
-        return await self.cloud.post(region, path, body, headers), False
+            self.landed.keeps = False
+        return self.landed
 
 
 class MemorySql:

@@ -27,6 +27,11 @@ class Directives:
     tool_calls: bool = False
 
     @property
+    def may_share(self) -> bool:
+        """Whether the answer may be that of a call which others began before, or that ended seconds ago."""
+        return self.look_up and self.store and self.max_age_s is None and not self.min_fresh_s
+
+    @property
     def allowed_stale_s(self) -> float | None:
         """How long an answer may have been stale to be served at once; None: as long as it says itself."""
         if self.max_stale_s is not None:

@@ -52,6 +52,10 @@ class _Held:
     def status(self) -> int:
         return self.inner.status
 
+    @property
+    def keeps(self) -> bool:
+        return self.inner.keeps
+
     def header(self, name: str) -> str | None:
         return self.inner.header(name)
 

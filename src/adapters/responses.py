@@ -12,6 +12,8 @@ from edge_router.errors import UpstreamError
 class JsUpstreamResponse:
     """Scope: request, like the JavaScript object it holds. controller: aborts the call that the answer belongs to."""
 
+    keeps = True
+
     def __init__(self, response: Any, controller: Any = None) -> None:
         self._response = response
         self._controller = controller

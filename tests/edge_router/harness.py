@@ -198,7 +198,7 @@ class World:
     semantic_cache: Literal["on", "off"] = "off"
     cloud: FakeCloudRegions = field(default_factory=lambda: FakeCloudRegions(answer_cloud))
     flights: FakeFlights | None = None
-    single_flight: Literal["cloud", "off"] = "off"
+    single_flight: Literal["off", "cloud", "all"] = "off"
     feedback: FakeFeedbackStore | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)

@@ -3,13 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from edge_router.auth import hash_secret
 from edge_router.catalog import DEFAULT_MODELS, Model
-from edge_router.errors import CloudUnavailable, UpstreamError
+from edge_router.errors import CloudUnavailable, FlightLost, UpstreamError
 from edge_router.ports import Store
 from edge_router.replies import Reply
 from edge_router.settings import Region
@@ -892,20 +892,115 @@ async def test_flights_that_fail() -> None:
     assert world.log.names() == ["flight_failed"]
 
 
+async def test_stream_that_another_caller_is_asking_for() -> None:
+    """The same, but for the cost, which only the last chunk can tell."""
+    world = World(single_flight="cloud")
+    shared = FakeUpstreamResponse.stream(event(chunk({"content": "Shared."}, finish="stop")), DONE)
+    world.flights = FakeFlights(world.cloud, landed=shared)
+    reply = await world.ask({**TO_CLOUD, "stream": True})
+    chunks = await read_stream(reply)
+
+    assert world.calls == 0
+    assert reply.headers["cache-status"] == "nearside; fwd=miss; collapsed"
+    report = chunks[-1]["nearside"]
+    assert report["cost_usd"] == 0
+    assert report["cost_avoided_usd"] > 0
+    assert report["cache"]["collapsed"] is True
+    assert len(world.background) == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_caller_who_is_to_store_a_shared_answer(stream: bool) -> None:
+    """Because the one who asked first has left."""
+
+    class Heir(FakeFlights):
+        async def post(self, *args: Any) -> tuple[FakeUpstreamResponse, bool]:
+            response, joined = await FakeFlights.post(self, *args)
+            response.keeps = True
+            return response, joined
+
+    world = World(single_flight="cloud")
+    landed = FakeUpstreamResponse.plain(completion("Shared."))
+    if stream:
+        landed = FakeUpstreamResponse.stream(event(chunk({"content": "Shared."}, finish="stop")), DONE)
+    world.flights = Heir(world.cloud, landed=landed)
+    reply = await world.ask({**TO_CLOUD, "stream": stream})
+    if stream:
+        await read_stream(reply)
+
+    assert len(world.background) == 1
+
+
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "headers"),
     [
-        pytest.param({"use_cache": False}, id="not to be stored"),
-        pytest.param({"stream": True}, id="a stream"),
+        pytest.param({"use_cache": False}, {}, id="not to be stored"),
+        pytest.param({}, {"cache-control": "no-cache"}, id="to be fresh"),
+        pytest.param({}, {"cache-control": "max-age=5"}, id="not to be older than"),
     ],
 )
-async def test_question_that_flies_alone(fields: dict[str, Any]) -> None:
-    """Only plain answers that may be stored are shared."""
+async def test_question_that_flies_alone(fields: dict[str, Any], headers: dict[str, str]) -> None:
+    """Only answers that may be stored, and may be as old as others' calls, are shared."""
     world = World(single_flight="cloud")
     world.flights = FakeFlights(world.cloud, landed=FakeUpstreamResponse.plain(completion("Shared.")))
-    await world.ask({**TO_CLOUD, **fields})
+    await world.ask({**TO_CLOUD, **fields}, headers=headers)
 
     assert world.flights.keys == []
+
+
+@pytest.mark.parametrize(("policy", "shared"), [("off", False), ("cloud", False), ("all", True)])
+async def test_question_for_the_edge(policy: Literal["off", "cloud", "all"], shared: bool) -> None:
+    """Calls of Workers AI are shared when the policy says so."""
+    world = World(single_flight=policy)
+    world.flights = FakeFlights(world.cloud, edge=world.edge)
+    await world.ask()
+
+    assert bool(world.flights.keys) is shared
+
+
+async def test_names_of_flights() -> None:
+    """Tenants, forms, models and places never share; how usage is asked for makes no difference."""
+    world = World(single_flight="cloud")
+    world.flights = FakeFlights(world.cloud)
+    for body in (
+        TO_CLOUD,
+        {**TO_CLOUD, "stream": True},
+        {**TO_CLOUD, "stream": True, "stream_options": {"include_usage": True}},
+        {**TO_CLOUD, "seed": 1},
+    ):
+        await world.ask(body)
+    plain, stream, stream_with_usage, other = world.flights.keys
+
+    assert stream == stream_with_usage
+    assert len({plain, stream, other}) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_flight_that_is_lost_on_its_way(stream: bool) -> None:
+    """Before the first content: the caller asks the same upstream alone, and nobody sees it."""
+    world = World(single_flight="cloud")
+    lost = FakeUpstreamResponse(
+        event(chunk({"role": "assistant"})), FlightLost("lost"), headers={"content-type": "text/event-stream"}
+    )
+    world.flights = FakeFlights(world.cloud, landed=lost)
+    reply = await world.ask({**TO_CLOUD, "stream": stream})
+    text = text_of(reply) if not stream else streamed_text(await read_stream(reply))
+
+    assert text == "Paris, says cloud-fast-1@fra."
+    assert world.log.names() == ["flight_failed"]
+    assert lost.is_cancelled
+    assert "collapsed" not in reply.headers["cache-status"]
+
+
+async def test_stream_that_is_lost_half_way() -> None:
+    """After the first content: one error, as for any stream that was cut."""
+    world = World(single_flight="cloud")
+    lost = FakeUpstreamResponse.stream(event(chunk({"content": "Sha"})), FlightLost("lost"))
+    world.flights = FakeFlights(world.cloud, landed=lost)
+    chunks = await read_stream(await world.ask({**TO_CLOUD, "stream": True}))
+
+    assert [chunk for chunk in chunks if "error" in chunk] == [chunks[-1]]
+    assert world.calls == 0
 
 
 class FlightsThatLandBadly(FakeFlights):

@@ -145,3 +145,13 @@ async def test_wait_that_is_cancelled() -> None:
     assert not task.done()
     goal.set()
     assert await task
+
+
+async def test_deadline_that_is_put_off() -> None:
+    """Asked when the time is over, it grants more until it does not."""
+    grants = [SHORT_S, SHORT_S, 0.0]
+    with pytest.raises(TimeoutError):
+        async with Deadline(FakeClock(), SHORT_S, more_s=lambda: grants.pop(0)):
+            await asyncio.Event().wait()
+
+    assert grants == []
