@@ -11,6 +11,7 @@ from .caching.directives import Directives, read_directives
 from .caching.entries import Entry
 from .caching.keys import cache_key
 from .caching.refreshes import Refreshes
+from .caching.statistics import CacheStatistics
 from .cascade.policy import CascadeSettings
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .deciding import Decider
@@ -20,7 +21,7 @@ from .errors import GatewayError, NotCached, UpstreamError
 from .feedback import FeedbackBook
 from .fleet import Fleet
 from .latency_sharing import SharedLatencies
-from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Store, Vectors
+from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Vectors
 from .report import CacheTier, Report, with_report
 from .requests import parse_chat
 from .runs import ChatRun, Keeping, Services, name_model
@@ -42,7 +43,8 @@ class Answering:
         *,
         decider: Decider,
         latencies: SharedLatencies,
-        store: Store,
+        cache: AnswerCache,
+        statistics: CacheStatistics,
         edge: EdgeModels,
         vectors: Vectors,
         cloud: CloudRegions,
@@ -57,7 +59,8 @@ class Answering:
         self._settings = settings
         self._decider = decider
         self._latencies = latencies
-        self._cache = AnswerCache(store, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
+        self._cache = cache
+        self._statistics = statistics
         self._clock = clock
         self._log = log
         self._feedback = feedback
@@ -85,7 +88,8 @@ class Answering:
                 log=log,
                 new_id=new_id,
             ),
-            cache=self._cache,
+            cache=cache,
+            statistics=statistics,
             semantic=semantic,
             clock=clock,
             log=log,
@@ -110,7 +114,7 @@ class Answering:
         report.cache = "miss" if key and asked.look_up else "bypass"
         found = embedded = None
         if asked.look_up:
-            found = await self._look_up(key, report) if key else None
+            found = await self._look_up(call, key, asked) if key else None
             if key and found is not None:
                 replayed = self._serve(call, key, asked, *found)
             else:
@@ -121,8 +125,10 @@ class Answering:
         if asked.only_if_cached:
             raise NotCached("No stored answer will do, and 'Cache-Control: only-if-cached' lets no model be asked.")
 
+        if is_stored:
+            self._statistics.forwarded(call.tenant.id, call.background, looked_up=asked.look_up)
         route = self._decider.route(call)
-        keeping = Keeping(key, asked, embedded, found[0].question if found else None) if key and asked.store else None
+        keeping = Keeping(key, asked, embedded, found[0] if found else None) if key and asked.store else None
         spare = partial(self._fall_back, call, key, asked, found)
         run = ChatRun(self._services, call, keeping, lambda error: _chunks_of(spare(error)))
         try:
@@ -147,10 +153,10 @@ class Answering:
             body, tenant=call.tenant.id, endpoint=ENDPOINT, catalog_version=version, normalisation=normalisation
         )
 
-    async def _look_up(self, key: str, report: Report) -> tuple[Entry, CacheTier] | None:
+    async def _look_up(self, call: ChatCall, key: str, asked: Directives) -> tuple[Entry, CacheTier] | None:
         started_ms = self._clock.elapsed_ms()
-        found = await self._cache.look_up(key, report.request_id)
-        report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
+        found = await self._cache.look_up(call.tenant.id, key, call.report.request_id, asked.tags)
+        call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
         return found
 
     def _serve(
@@ -166,7 +172,7 @@ class Answering:
         if replayed is None:
             call.report.cache = "miss"
         elif freshness == "stale" and asked.store and not asked.only_if_cached and self._refreshes.claim_here(key):
-            call.background.run(self._refresh(call, Keeping(key, asked, question=entry.question)))
+            call.background.run(self._refresh(call, Keeping(key, asked, replaces=entry)))
         return replayed
 
     def _fall_back(
@@ -200,6 +206,7 @@ class Answering:
         )
         try:
             await ChatRun(self._services, again, keeping).plain(self._decider.route(again))
+            self._statistics.refreshed(call.tenant.id, call.background, cost_usd=report.cost_usd or 0.0)
         except GatewayError as exc:
             self._log.event("refresh_failed", request_id=report.request_id, reason=exc.code)
         except Exception as exc:  # a background task: nobody else would tell
@@ -251,6 +258,7 @@ class Answering:
         report.cost_avoided_usd = entry.cost_usd
         name_model(report, entry.model, self._settings.catalog)
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
+        self._statistics.served(call.tenant.id, call.background, entry, report)
         if self._feedback:
             self._feedback.note(call, cache_key=key)
         if not call.request.stream:

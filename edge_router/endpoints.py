@@ -10,6 +10,9 @@ from urllib.parse import unquote
 from . import completions, embeddings, responses_api, text_completions
 from .answering import Answering
 from .auth import Tenant
+from .caching.answers import AnswerCache
+from .caching.purging import purge, read_purge
+from .caching.statistics import CacheStatistics
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .embedder import Embedder
@@ -43,7 +46,7 @@ _VIRTUAL_MODELS = ("auto", "edge", "cloud")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request. `body` is its JSON, our header fields merged in; empty for GET.
+    """One authenticated request. `body` is its JSON, our header fields merged in; empty when there is none.
 
     is_part: whether it stands for one of the request's several prompts.
     """
@@ -56,6 +59,7 @@ class Call:
     background: Background
     report: Report
     started_ms: float
+    query: str = ""
     is_part: bool = False
 
 
@@ -69,10 +73,14 @@ class Endpoints:
         edge: EdgeModels,
         clock: Clock,
         *,
+        cache: AnswerCache,
+        statistics: CacheStatistics,
         feedback: FeedbackBook | None = None,
     ) -> None:
         self._settings = settings
         self._answering = answering
+        self._cache = cache
+        self._statistics = statistics
         self._embedder = Embedder(edge, clock)
         self._clock = clock
         self._feedback = feedback
@@ -186,6 +194,14 @@ class Endpoints:
         if self._feedback is None:
             raise NotFound('This deployment keeps no feedback (FEEDBACK = "off").', code="feedback_off")
         return self._feedback
+
+    async def purge(self, call: Call) -> Reply:
+        """`DELETE /v1/cache`: by key, by tag, by tenant, or all."""
+        request = read_purge(call.body, call.query)
+        return reported_reply(await purge(request, call.tenant, self._cache, self._statistics), call.report)
+
+    async def cache_stats(self, call: Call) -> Reply:
+        return reported_reply(await self._statistics.read(call.tenant.id), call.report)
 
     async def _plain(self, chat: ChatCall) -> dict[str, Any]:
         answer = await self._answering.answer(chat)

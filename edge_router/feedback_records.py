@@ -4,9 +4,11 @@ The SQL runs in a Durable Object in the Worker and on CPython's sqlite3 in tests
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal
+
+from .sql import Sql
 
 MAX_UNRATED = 10_000  # the newest; a rating comes soon or never
 MAX_LABELLED = 10_000
@@ -41,14 +43,6 @@ class AnswerRecord:
     def is_labelled(self) -> bool:
         """Whether anything can be learned from it."""
         return bool(self.rating or self.escalated)
-
-
-class Sql(Protocol):
-    """One SQLite database; statements run at once and in order."""
-
-    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
-        """The rows of the result."""
-        ...
 
 
 class FeedbackTable:

@@ -30,6 +30,7 @@ class Request(Protocol):
 
     method: str
     path: str
+    query: str
     headers: Mapping[str, str]
     location: Location
 
@@ -79,6 +80,8 @@ class Gateway:
             "/v1/embeddings": ("POST", endpoints.embed),
             "/v1/route": ("POST", endpoints.explain),
             "/v1/models": ("GET", endpoints.models),
+            "/v1/cache": ("DELETE", endpoints.purge),
+            "/v1/cache/stats": ("GET", endpoints.cache_stats),
             "/v1/feedback": ("POST", endpoints.rate),
             "/v1/feedback/export": ("GET", endpoints.export_feedback),
         }
@@ -119,6 +122,8 @@ class Gateway:
         body: dict[str, Any] = {}
         if method == "POST":
             body = with_header_controls(parse_json_object(await request.body()), request.headers)
+        elif method == "DELETE":
+            body = parse_json_object(await request.body() or "{}")
         forwarded = {"x-request-id": report.request_id}
         traceparent = request.headers.get("traceparent")
         if traceparent:
@@ -126,6 +131,7 @@ class Gateway:
         return await endpoint(
             Call(
                 path=request.path,
+                query=request.query if method == "DELETE" else "",
                 body=body,
                 tenant=tenant,
                 cache_control=request.headers.get("cache-control"),

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+from .counters import Amount
 from .feedback_records import AnswerRecord, Rating
 from .report import Report
 from .settings import Region
@@ -150,6 +151,18 @@ class FeedbackStore(Protocol):
 
     async def labelled(self, tenant: str) -> str:
         """Records with a rating or an escalation, as JSON Lines."""
+        ...
+
+
+class CounterStore(Protocol):
+    """Sums by name, each tenant's apart, from everywhere. Every method may raise StoreError."""
+
+    async def add(self, tenant: str, amounts: Sequence[Amount]) -> None: ...
+
+    async def read(self, tenant: str) -> dict[str, float]: ...
+
+    async def forget(self, tenant: str, prefix: str) -> None:
+        """Removes the sums whose names begin like that."""
         ...
 
 

@@ -147,9 +147,8 @@ StopList = Annotated[list[str], Field(max_length=4)]
 Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
-CacheTags = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@-]{1,64}$")]], Field(max_length=MAX_CACHE_TAGS)
-]
+CacheTag = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@-]{1,64}$")]
+CacheTags = Annotated[list[CacheTag], Field(max_length=MAX_CACHE_TAGS)]
 
 
 class Controls(_Body):

@@ -12,6 +12,7 @@ from .caching.answers import AnswerCache
 from .caching.directives import Directives
 from .caching.entries import MAX_ENTRY_BYTES, Entry, may_store, spread
 from .caching.policy import Lifetimes, lifetimes
+from .caching.statistics import CacheStatistics
 from .cascade.hold import judge_beginning
 from .cascade.policy import CascadeSettings, Mode, choose_mode
 from .cascade.reading import asked_of, said_of
@@ -46,6 +47,7 @@ class Services:
     catalog: Catalog
     upstreams: Upstreams
     cache: AnswerCache
+    statistics: CacheStatistics
     semantic: SemanticCache
     clock: Clock
     log: Log
@@ -60,13 +62,19 @@ class Services:
 class Keeping:
     """How an answer is to be kept, when it is good enough.
 
-    embedded: its question, when it is to be found by meaning as well. question: of the entry that it replaces.
+    embedded: its question, when it is to be found by meaning as well. replaces: an entry that is too old.
     """
 
     key: str
     asked: Directives
     embedded: Embedded | None = None
-    question: str | None = None
+    replaces: Entry | None = None
+
+    @property
+    def question(self) -> str | None:
+        if self.embedded:
+            return self.embedded.question.text
+        return self.replaces.question if self.replaces else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +303,9 @@ class ChatRun:
         cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
         if report.collapsed:
             report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
+            tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+            call = self._call
+            self._services.statistics.collapsed(call.tenant.id, call.background, tokens=tokens, cost_usd=cost_usd)
         else:
             report.cost_usd = cost_usd
         if report.cascade is not None:
@@ -337,14 +348,16 @@ class ChatRun:
             cost_usd=report.cost_usd or 0.0,
             tokens=usage["total_tokens"],
             tags=keeping.asked.tags,
-            question=keeping.embedded.question.text if keeping.embedded else keeping.question,
+            question=keeping.question,
         )
 
     async def _store(self, keeping: Keeping, entry: Entry) -> None:
         """The entry before the vector that points to it."""
-        services, request_id = self._services, self._report.request_id
-        if await services.cache.put(keeping.key, entry, request_id) and keeping.embedded:
-            await services.semantic.remember(keeping.embedded, keeping.key, request_id)
+        services, call, request_id = self._services, self._call, self._report.request_id
+        if await services.cache.put(call.tenant.id, keeping.key, entry, request_id):
+            services.statistics.stored(call.tenant.id, call.background, entry, replaced=keeping.replaces)
+            if keeping.embedded:
+                await services.semantic.remember(keeping.embedded, keeping.key, request_id)
 
     def _note_for_rating(self) -> None:
         if self._services.feedback:

@@ -15,8 +15,11 @@ from adapters.rate_limit import BindingRateLimiter
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
-from adapters.workers_kv import WorkersKV
+from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_READ_TIMEOUT_S, WorkersKV
+from counters import Counters, DurableCounters
 from edge_router.answering import Answering
+from edge_router.caching.answers import AnswerCache
+from edge_router.caching.statistics import CacheStatistics
 from edge_router.deciding import Decider
 from edge_router.endpoints import Endpoints
 from edge_router.feedback import FeedbackBook
@@ -26,10 +29,11 @@ from edge_router.latency import LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
 from edge_router.settings import VARIABLES, read_settings
+from edge_router.tally import Tally
 from feedback_log import DurableFeedback, FeedbackLog
 from single_flight import SingleFlight
 
-__all__ = ["Default", "FeedbackLog", "SingleFlight"]
+__all__ = ["Counters", "Default", "FeedbackLog", "SingleFlight"]
 
 
 # At import, so that a deployed Worker has it in the snapshot of its memory that it starts from.
@@ -42,16 +46,21 @@ def compose(env: Any) -> Gateway:
     clock, log = CLOCK, ConsoleLog()
     if WHY_RULES is not None:
         log.event("keyword_rules_in_use", reason=WHY_RULES)
-    edge, cloud, cache = edge_models(env), FetchCloudRegions(), WorkersKV(env.CACHE)
+    edge, cloud = edge_models(env), FetchCloudRegions()
+    cache = WorkersKV(env.CACHE, read_timeout_s=CACHE_READ_TIMEOUT_S)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()
     fleet = Fleet(settings.regions, latencies, clock)
+    answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
+    counters = DurableCounters(env.COUNTERS)
+    statistics = CacheStatistics(Tally(counters, clock, log), counters)
     answering = Answering(
         settings,
         decider=Decider(settings, SCORER, fleet, latencies, clock),
         latencies=SharedLatencies(latencies, cache, clock, log),
-        store=cache,
+        cache=answers,
+        statistics=statistics,
         edge=edge,
         vectors=vectors,
         cloud=cloud,
@@ -69,8 +78,8 @@ def compose(env: Any) -> Gateway:
     probes["vectors"] = vectors.is_reachable
     return Gateway(
         settings,
-        Endpoints(settings, answering, edge, clock, feedback=feedback),
-        keys=WorkersKV(env.KEYS),
+        Endpoints(settings, answering, edge, clock, cache=answers, statistics=statistics, feedback=feedback),
+        keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
         telemetry=AnalyticsEngine(env.ANALYTICS),
         probes=probes,

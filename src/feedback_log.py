@@ -11,23 +11,13 @@ from pyodide.ffi import JsException
 from workers import DurableObject
 
 from adapters.javascript import to_object
+from adapters.object_sql import ObjectSql
 from adapters.runtime import CLOCK
 from edge_router.errors import StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.timers import Deadline
 
 TIMEOUT_S = 2.0
-
-
-class _ObjectSql:
-    """`Sql` on a Durable Object's storage, whose wrapper gives rows as dictionaries."""
-
-    def __init__(self, storage: Any) -> None:
-        self._sql = storage.sql
-
-    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
-        rows: list[Mapping[str, Any]] = self._sql.exec(query, *values).toArray()
-        return rows
 
 
 class FeedbackLog(DurableObject):
@@ -40,7 +30,7 @@ class FeedbackLog(DurableObject):
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
         self._storage = ctx.storage
-        self._table = FeedbackTable(_ObjectSql(ctx.storage))
+        self._table = FeedbackTable(ObjectSql(ctx.storage))
         self._has_alarm = False
 
     async def fetch(self, request: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edge_router.counters import Amount, CounterTable
 from edge_router.errors import StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
@@ -334,7 +335,7 @@ class MemorySql:
         self._database = sqlite3.connect(":memory:")
         self._database.row_factory = sqlite3.Row
 
-    def exec(self, query: str, *values: str | int | float) -> Sequence[Mapping[str, Any]]:
+    def exec(self, query: str, *values: str | int | float | None) -> Sequence[Mapping[str, Any]]:
         return [dict(row) for row in self._database.execute(query, values)]
 
     def __del__(self) -> None:
@@ -441,6 +442,7 @@ class FakeRequest:
     content: str | Exception = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     location: Location = UNKNOWN
+    query: str = ""
 
     async def body(self) -> str:
         if isinstance(self.content, Exception):
@@ -496,6 +498,29 @@ class Caller:
 
         loop.call_later(self._pause_s, clear)
         return room
+
+
+@dataclass(slots=True)
+class FakeCounters:
+    """The real tables, one a tenant, or down."""
+
+    clock: Clock
+    is_down: bool = False
+    tables: dict[str, CounterTable] = field(default_factory=dict)
+
+    def _table(self, tenant: str) -> CounterTable:
+        if self.is_down:
+            raise StoreError("no counters")
+        return self.tables.setdefault(tenant, CounterTable(MemorySql()))
+
+    async def add(self, tenant: str, amounts: Sequence[Amount]) -> None:
+        self._table(tenant).add(amounts, self.clock.now_s())
+
+    async def read(self, tenant: str) -> dict[str, float]:
+        return self._table(tenant).read(self.clock.now_s())
+
+    async def forget(self, tenant: str, prefix: str) -> None:
+        self._table(tenant).forget(prefix)
 
 
 class CountingIds:

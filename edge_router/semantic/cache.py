@@ -29,11 +29,11 @@ GONE_AFTER_S = 120.0
 class Entries(Protocol):
     """The exact cache's entries. Every method may raise StoreError."""
 
-    async def read(self, key: str) -> Entry | None:
+    async def read(self, tenant: str, key: str) -> Entry | None:
         """The entry, fresh or not; None when there is none or it was purged."""
         ...
 
-    async def remove(self, key: str) -> None: ...
+    async def remove(self, tenant: str, key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class SemanticCache:
     async def forget(self, tenant: str, key: str) -> None:
         """For an answer that was given to a question it does not answer. Gone as soon as KV and the index say so."""
         self._log.event("semantic_false_hit", tenant=tenant)
-        for removal in (self._entries.remove(key), self._vectors.delete([key])):
+        for removal in (self._entries.remove(tenant, key), self._vectors.delete([key])):
             try:
                 await removal
             except StoreError as exc:
@@ -167,7 +167,7 @@ class SemanticCache:
         if not candidates:
             return None
         started_ms = self._clock.elapsed_ms()
-        found = await asyncio.gather(*(self._read(candidate) for candidate in candidates))
+        found = await asyncio.gather(*(self._read(call.tenant.id, candidate) for candidate in candidates))
         timings_ms = call.report.timings_ms
         timings_ms["cache"] = timings_ms.get("cache", 0.0) + self._clock.elapsed_ms() - started_ms
         gone_before_s = self._clock.now_s() - GONE_AFTER_S
@@ -186,10 +186,10 @@ class SemanticCache:
                 best, best_score = Hit(candidate.key, entry, candidate.cosine), verdict.score
         return best
 
-    async def _read(self, candidate: Candidate) -> tuple[Candidate, Entry | Literal[False] | None]:
+    async def _read(self, tenant: str, candidate: Candidate) -> tuple[Candidate, Entry | Literal[False] | None]:
         """The entry; None when it is gone, False when nobody can tell."""
         try:
-            return candidate, await self._entries.read(candidate.key)
+            return candidate, await self._entries.read(tenant, candidate.key)
         except StoreError:
             return candidate, False
 

@@ -30,9 +30,15 @@ class WorkerRequest:
         self._request = request
         self.headers: Mapping[str, str] = from_object(Object.fromEntries(request.headers))
         self.method = str(request.method)
-        self.path = _path(request.url)
+        self._url = str(request.url)
+        self.path = _path(self._url)
         cf = request.cf
         self.location = read_location({name: getattr(cf, name, None) for name in CF_FIELDS})
+
+    @property
+    def query(self) -> str:
+        """Without the question mark; empty when there is none."""
+        return self._url.partition("?")[2].partition("#")[0]
 
     async def body(self) -> str:
         length = self.headers.get("content-length")

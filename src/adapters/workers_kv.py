@@ -9,21 +9,26 @@ from adapters.runtime import CLOCK
 from edge_router.errors import StoreError
 from edge_router.timers import Deadline
 
-READ_TIMEOUT_S = 0.2  # a slower cache is no help; reads from the central tier take 50 to 150 ms
+CACHE_READ_TIMEOUT_S = 0.15  # a slower cache is no help; reads from the central tier take 50 to 150 ms
+KEYS_READ_TIMEOUT_S = 2.0  # a key that can't be checked lets nobody in
 WRITE_TIMEOUT_S = 10.0
 
 
 class WorkersKV:
-    """cache_ttl_s: how long a location may serve its own copy of a value or of its absence, at least 30."""
+    """cache_ttl_s: how long a location may serve its own copy of a value or of its absence, at least 30.
 
-    def __init__(self, namespace: Any, *, cache_ttl_s: int = 60) -> None:
+    read_timeout_s: after that a read has failed.
+    """
+
+    def __init__(self, namespace: Any, *, read_timeout_s: float, cache_ttl_s: int = 60) -> None:
         self._namespace = namespace
+        self._read_timeout_s = read_timeout_s
         self._get = namespace.get
         self._read_options = to_object({"type": "text", "cacheTtl": cache_ttl_s})
 
     async def get(self, key: str) -> str | None:
         try:
-            async with Deadline(CLOCK, READ_TIMEOUT_S):
+            async with Deadline(CLOCK, self._read_timeout_s):
                 value = await self._get(key, self._read_options)
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV get failed for {key[:12]}: {type(exc).__name__}") from exc

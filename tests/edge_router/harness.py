@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from edge_router.answering import Answering
 from edge_router.auth import hash_secret
+from edge_router.caching.answers import AnswerCache
 from edge_router.caching.policy import Lifetimes, Normalisation
+from edge_router.caching.statistics import CacheStatistics
 from edge_router.catalog import Catalog, Model
 from edge_router.complexity import ComplexityScorer, KeywordRules, Thresholds
 from edge_router.deciding import Decider
@@ -23,6 +25,7 @@ from edge_router.location import Location
 from edge_router.ports import Background, Store
 from edge_router.replies import Reply
 from edge_router.settings import Region, read_settings
+from edge_router.tally import Tally
 from tests.fakes import (
     Caller,
     CloudCall,
@@ -33,6 +36,7 @@ from tests.fakes import (
     EdgeCall,
     FakeClock,
     FakeCloudRegions,
+    FakeCounters,
     FakeEdgeModels,
     FakeFeedbackStore,
     FakeFlights,
@@ -171,6 +175,13 @@ def answer_cloud(call: CloudCall) -> FakeUpstreamResponse:
     return FakeUpstreamResponse.plain(completion(f"Paris, {says}"))
 
 
+class NoTally(Tally):
+    """Counts nothing, so that a test sees only the background work that it is about."""
+
+    def add(self, *_: object, **__: object) -> None:
+        """Not counted."""
+
+
 @dataclass(slots=True)
 class World:
     """A gateway and everything around it. Change a part before `gateway` is used."""
@@ -200,6 +211,7 @@ class World:
     flights: FakeFlights | None = None
     single_flight: Literal["off", "cloud", "all"] = "off"
     feedback: FakeFeedbackStore | None = None
+    counters: FakeCounters | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -235,13 +247,18 @@ class World:
         feedback = None
         if self.feedback is not None:
             feedback = FeedbackBook(self.feedback, clock=self.clock, log=self.log, flush_after_s=0)
+        cache = AnswerCache(self.store, memory_bytes=self.memory_cache_bytes, clock=self.clock, log=self.log)
+        counters = self.counters or FakeCounters(self.clock)
+        tally = (Tally if self.counters else NoTally)(counters, self.clock, self.log, flush_after_s=0)
+        statistics = CacheStatistics(tally, counters)
         fleet = Fleet(settings.regions, self.latencies, self.clock)
         answering = Answering(
             settings,
             decider=Decider(settings, self.scorer, fleet, self.latencies, self.clock),
             fleet=fleet,
             latencies=self.shared or Unshared(self.latencies, MemoryStore(), self.clock, self.log),
-            store=self.store,
+            cache=cache,
+            statistics=statistics,
             edge=self.edge,
             vectors=self.vectors,
             cloud=self.cloud,
@@ -253,7 +270,9 @@ class World:
         )
         return Gateway(
             settings,
-            Endpoints(settings, answering, self.edge, self.clock, feedback=feedback),
+            Endpoints(
+                settings, answering, self.edge, self.clock, cache=cache, statistics=statistics, feedback=feedback
+            ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
             telemetry=self.telemetry,
@@ -278,7 +297,8 @@ class World:
         of: the isolate that is asked; None: a new one.
         """
         content = body if isinstance(body, str | Exception) else json.dumps(chat_body() if body is None else body)
-        request = FakeRequest(method, path, content, headers or {}, location)
+        path, _, query = path.partition("?")
+        request = FakeRequest(method, path, content, headers or {}, location, query)
         return await (of or self.gateway()).handle(request, self.background)
 
     @property

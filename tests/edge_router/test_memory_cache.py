@@ -2,10 +2,7 @@
 
 import pytest
 
-from edge_router.caching.answers import AnswerCache
-from edge_router.caching.entries import Entry
 from edge_router.memory_cache import MAX_AGE_S, MemoryCache
-from tests.fakes import CollectingLog, FailingStore, FakeClock, MemoryStore
 
 
 def test_value_is_kept_until_its_age_is_over() -> None:
@@ -56,33 +53,3 @@ def test_replaced_value_is_counted_once() -> None:
     cache.put("k", "b", 6, now_s=0)
 
     assert (cache.get("k", 0), cache.size_bytes) == ("b", 6)
-
-
-def _entry() -> Entry:
-    return Entry(body='{"choices":[]}', model="m", stored_at_s=0.0, ttl_s=60.0)
-
-
-async def test_answer_is_found_in_memory_without_the_store() -> None:
-    """What was put, or once read, is answered by the isolate, also while the store is down."""
-    clock, store = FakeClock(), MemoryStore()
-    cache = AnswerCache(store, memory_bytes=1000, clock=clock, log=CollectingLog())
-    await cache.put("k", _entry(), "req")
-
-    assert await cache.look_up("k", "req") == (_entry(), "memory")
-
-    other = AnswerCache(store, memory_bytes=1000, clock=clock, log=CollectingLog())
-    assert await other.look_up("k", "req") == (_entry(), "kv")
-    assert await other.look_up("k", "req") == (_entry(), "memory")
-    other.forget("k")
-    assert await other.look_up("k", "req") == (_entry(), "kv")
-
-
-async def test_store_that_fails_is_a_miss() -> None:
-    """The failure is logged; nothing is raised, on reading and on writing."""
-    log = CollectingLog()
-    cache = AnswerCache(FailingStore(), memory_bytes=0, clock=FakeClock(), log=log)
-
-    await cache.put("k", _entry(), "req")
-
-    assert await cache.look_up("k", "req") is None
-    assert [name for name, _ in log.lines] == ["store_failed", "store_failed"]

@@ -167,10 +167,12 @@ async def test_nothing_of_a_prompt_in_the_index() -> None:
     await asked(around)
     [(key, (_, namespace, metadata))] = around.vectors.rows.items()
     assert isinstance(around.store, MemoryStore)
-    entry = decode_entry(around.store.texts[key])
+    [name] = around.store.texts
+    entry = decode_entry(around.store.texts[name])
 
     assert entry is not None
     assert entry.question == SIMPLE_PROMPT
+    assert name.endswith(f":{key}")
     assert set(metadata) == {"context", "at"}
     assert max(len(key), len(namespace), len(str(metadata["context"]))) <= 64
 
@@ -463,7 +465,7 @@ async def test_vector_whose_entry_is_gone(age_s: float, left: int) -> None:
     around = world()
     await asked(around)
     assert isinstance(around.store, MemoryStore)
-    [key] = around.store.texts
+    [key] = around.vectors.rows
     around.store.texts.clear()
     around.clock.advance(age_s)
     reply = await asked(around, SAME)
