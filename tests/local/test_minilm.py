@@ -1,8 +1,12 @@
 """The embeddings are real: MiniLM's own weights, checked by meaning and by arithmetic."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
+from edge_router.semantic.question import estimate_pieces
 from scripts.local.minilm import Embedder, MiniLM, model_folder
 
 
@@ -54,3 +58,26 @@ async def test_embedder_keeps_order_and_remembers() -> None:
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(first[1], again[0])
     assert none.shape == (0, 384)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def texts_of_many_kinds() -> list[str]:
+    """Too long to fit surely: prose, code, data and Markdown."""
+    files = ["README.md", "edge_router/gateway.py", "docs/architecture.md", "package-lock.json", "pyproject.toml"]
+    texts = [(ROOT / name).read_text() for name in files]
+    return [text[start : start + size] for text in texts for start in (0, 1500, 3000) for size in (800, 1500)]
+
+
+def test_estimate_of_pieces() -> None:
+    """The Worker has no vocabulary. bge-small's is MiniLM's, so its estimate is held against the real count: never much
+    too low, or a text would be cut; seldom much too high, or a look-up would be lost.
+    """
+    tokenizer = Tokenizer.from_file(str(model_folder() / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    ratios = [estimate_pieces(text) / (len(tokenizer.encode(text).ids) - 2) for text in texts_of_many_kinds()]
+
+    assert min(ratios) > 0.8
+    assert 1.0 < float(np.median(ratios)) < 1.4
