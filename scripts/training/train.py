@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
     scored = [row for row in rows if row.has_scores]
     if len(scored) < FEWEST_ROWS:
         raise CannotRun(f"{arguments.file} has {len(scored)} rows with scores; at least {FEWEST_ROWS} are needed")
-    figures = _trained(scored, _only_seen(rows), errors, quick=arguments.quick)
+    figures = _trained(scored, only_seen(rows), errors, quick=arguments.quick)
     source = source_of(figures.weights)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_bytes(source)
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
     out.print(f"{arguments.output}: {len(source):,} bytes; {arguments.card}", soft_wrap=True, highlight=False)
 
 
-def _only_seen(rows: Sequence[Row]) -> list[Row]:
+def only_seen(rows: Sequence[Row]) -> list[Row]:
     """Rows without scores whose prompt is not in a row with scores: no estimate may have read its own test prompts."""
     known = {prompt_key(row.prompt) for row in rows if row.has_scores}
     return [row for row in rows if not row.has_scores and prompt_key(row.prompt) not in known]
