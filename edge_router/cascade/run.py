@@ -68,7 +68,12 @@ class Cascade(Generic[_Result]):
         if check is None:
             self._call.report.cascade = Outcome("accepted")
             return at, result
-        cloud = asyncio.ensure_future(self._ask_cloud(policy.split(route)[1]))
+        cloud_route = policy.split(route)[1]
+        soonest_ms = min((cloud_route.predicted_ms.get(model.id, 0.0) for model in cloud_route.models), default=0.0)
+        if soonest_ms > self._left_ms():
+            self._call.report.cascade = Outcome("kept", check, because="no-time")
+            return at, result
+        cloud = asyncio.ensure_future(self._ask_cloud(cloud_route))
         return await self._escalate(at, result, Outcome("escalated", check), cloud)
 
     async def _race(self, edge_route: Route, cloud_route: Route) -> _Pair[_Result]:
@@ -103,7 +108,7 @@ class Cascade(Generic[_Result]):
         """The cloud's answer, or the edge's after all when the cloud has none in time."""
         self._call.report.cascade = outcome
         try:
-            async with Deadline(self._clock, self._left_s()):
+            async with Deadline(self._clock, min(max(0.0, self._left_ms() / 1000), NO_LIMIT_S)):
                 pair = await cloud
         except (GatewayError, TimeoutError) as exc:
             await _let_go(cloud)
@@ -138,12 +143,9 @@ class Cascade(Generic[_Result]):
             await result.discard()
             raise
 
-    def _left_s(self) -> float:
-        """Until `max_latency_ms` of the caller, counted from the request's arrival; else no limit of ours."""
-        limit_ms = self._call.request.max_latency_ms
-        if limit_ms is None:
-            return NO_LIMIT_S
-        return max(0.0, limit_ms - (self._clock.elapsed_ms() - self._call.started_ms)) / 1000
+    def _left_ms(self) -> float:
+        """Of `max_latency_ms`; infinite without."""
+        return self._call.left_ms(self._clock.elapsed_ms())
 
     def _least_cost_usd(self, route: Route) -> float:
         """Of a call that was ended before it answered: its input is paid for all the same."""

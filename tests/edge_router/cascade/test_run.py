@@ -134,15 +134,18 @@ async def test_no_better_answer(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-async def test_no_time_to_escalate(stream: bool) -> None:
-    """With `max_latency_ms` a rejected answer is replaced only while there is time."""
+@pytest.mark.parametrize(("mode", "calls"), [("on", 0), ("race", 1)])
+async def test_no_time_to_escalate(mode: Any, calls: int, stream: bool) -> None:
+    """With `max_latency_ms` the cloud is asked only when it may answer in time, and waited for no longer."""
     slow = cloud(lambda call: FakeUpstreamResponse.stream(STALL))
-    gateway = world(cloud=slow, clock=RunningClock())
+    gateway = world(cloud=slow, clock=RunningClock(), score=NEAR, cascade=mode)
 
     text, report, _ = await answered(gateway, stream=stream, max_latency_ms=80)
 
     assert text.strip() == REFUSAL
-    assert report["cascade"] == {"verdict": "kept", "reason": "refusal", "because": "no-time"}
+    assert report["cascade"]["verdict"] == "kept"
+    assert report["cascade"]["because"] == "no-time"
+    assert len(gateway.cloud.calls) == calls
 
 
 @pytest.mark.parametrize(
