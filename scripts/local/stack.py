@@ -130,11 +130,12 @@ class Stack:
         auth: str,
         variables: Mapping[str, Any],
         config: Mapping[str, Any],
+        records: Mapping[str, str],
         reload: bool,
     ) -> Address:
         """port, control_port: 0 picks a free one. auth: `keys` or `open`.
 
-        variables: overrides of the Worker's. config: sections of wrangler.toml to replace.
+        variables: overrides of the Worker's. config: sections of wrangler.toml to replace. records: of further keys.
         reload: whether a change of the Worker's code restarts it.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -163,7 +164,7 @@ class Stack:
             variables={**local_variables(regions, auth=auth), "FALLBACK_KEYS": signing_keys, **variables},
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
-            keys=stored,
+            keys={**stored, **records},
             config=config,
             reload=reload,
         )
@@ -264,6 +265,7 @@ def running_stack(
     auth: str = "open",
     variables: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
+    records: Mapping[str, str] | None = None,
     reload: bool = False,
 ) -> Iterator[tuple[Stack, Address]]:
     """The stack, answering; stopped with every process it started when the block is left."""
@@ -276,6 +278,7 @@ def running_stack(
             auth=auth,
             variables=variables or {},
             config=config or {},
+            records=records or {},
             reload=reload,
         )
         yield stack, address
