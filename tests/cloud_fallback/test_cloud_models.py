@@ -11,18 +11,23 @@ from cloud_fallback.models import load_catalog
 SHIPPED = Path(models.__file__).with_name("models.toml")
 REST = 'tier = "cloud-fast"\ncontext_window_tokens = 8\ninput_usd_per_million = 0.0\noutput_usd_per_million = 1\n'
 
+UPSTREAM = '[[upstreams]]\nid = "x"\nbase_url = "{}"\n'
+
 
 def entry(line: str, rest: str = REST) -> str:
     return f"[[models]]\n{line}\n{rest}"
 
 
 def test_shipped_file() -> None:
-    """Two models ship, with their published prices."""
-    small, large = load_catalog(SHIPPED).models()
+    """Two chat models and an embedder ship, with their published prices."""
+    small, large, embedder = load_catalog(SHIPPED).models()
 
     assert (small.id, small.entry.tier, small.entry.input_usd_per_million) == ("gpt-4o-mini", "cloud-fast", 0.15)
     assert (large.id, large.entry.tier, large.entry.output_usd_per_million) == ("gpt-4o", "cloud-quality", 10)
+    assert embedder.entry.batching is not None
     assert large.to_body()["object"] == "model"
+    assert "upstreams" not in large.to_body()
+    assert large.cost_usd(1_000_000, 100_000) == 3.5
 
 
 def test_find(tmp_path: Path) -> None:
@@ -52,6 +57,10 @@ def test_find(tmp_path: Path) -> None:
         pytest.param(entry('id = "a b"'), "entry 1 ('a b'): id", id="id"),
         pytest.param(entry('id = "a"') + entry('id = "a"'), "entry 2 ('a'): this id", id="twice"),
         pytest.param(entry('id = "a*"\nupstream_id = "b"'), "wildcard", id="wildcard with a name"),
+        pytest.param(entry('id = "a"\nupstreams = ["x"]'), "there is no upstream 'x'", id="unknown upstream"),
+        pytest.param(entry('id = "a"\nfallbacks = ["x"]'), "there is no model 'x'", id="unknown fallback"),
+        pytest.param(UPSTREAM.format("ftp://a") + entry('id = "a"'), "upstreams entry 1 ('x'): base_url", id="address"),
+        pytest.param(UPSTREAM.format("https://a?key=1") + entry('id = "a"'), "no user, query", id="key in the address"),
     ],
 )
 def test_broken_file(text: str, named: str, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ async def test_health_and_models() -> None:
     assert health.json() == {
         "status": "ok", "service": "cloud_fallback", "region": "eu-west", "version": "0.1.0",
     }  # fmt: skip
-    assert [model["id"] for model in listed.json()["data"]] == ["gpt-4o-mini", "gpt-4o"]
+    assert [model["id"] for model in listed.json()["data"]] == [
+        "gpt-4o-mini", "gpt-4o", "text-embedding-3-small",
+    ]  # fmt: skip
     assert one.json()["tier"] == "cloud-quality"
     assert code_of(missing) == (404, "model_not_found")
     assert not upstream.asked
