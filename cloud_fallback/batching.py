@@ -31,13 +31,13 @@ class Item:
 def inputs_of(call: Call) -> list[Any] | None:
     """What a call asks for, one by one; None when it can't be joined with others."""
     asked = call.fields.get("input")
-    if not call.other_fields <= JOINABLE or isinstance(asked, bool) or not asked:
+    if call.other_fields or not call.fields.keys() <= {"model", "input", *JOINABLE} or not asked:
         return None
     if isinstance(asked, str):
         return [asked]
     if not isinstance(asked, list):
         return None
-    if all(isinstance(each, int) for each in asked):
+    if all(type(each) is int for each in asked):
         return [asked]
     same = all(isinstance(each, str) for each in asked) or all(isinstance(each, list) for each in asked)
     return asked if same else None

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from cloud_fallback.errors import RequestRejected
 
 READ_FIELDS = frozenset(
-    {"model", "stream", "stream_options", "n", "prompt", "messages", "tools", "prompt_cache_key", "input"}
+    {"model", "stream", "stream_options", "n", "prompt", "messages", "tools", "prompt_cache_key"}
+    | {"input", "dimensions", "encoding_format", "user"}
 )
 MAX_MODEL_CHARS = 256
 

@@ -123,7 +123,8 @@ class Forwarder:
     ) -> Response:
         """Embeddings together with those that others ask for just now."""
         shape = {name: call.fields[name] for name in call.fields if name in JOINABLE} | {"model": model.id}
-        key = json.dumps(shape, sort_keys=True)
+        # Texts and lists of tokens can't stand in one list.
+        key = f"{type(inputs[0]).__name__} {json.dumps(shape, sort_keys=True)}"
         batcher = self._batchers.get(key)
         if batcher is None:
             self._batchers = {name: each for name, each in self._batchers.items() if not each.is_idle}

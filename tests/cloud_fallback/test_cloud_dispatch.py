@@ -208,7 +208,7 @@ async def test_equals_fail_over_at_once(app: Callable[..., Any]) -> None:
 
 async def test_quicker_equal_is_preferred(app: Callable[..., Any]) -> None:
     """Once both are known, calls go to the quicker one."""
-    hosts = Hosts(one=[0.05], two=[0.001])
+    hosts = Hosts(one=[0.3], two=[0.001])
     made = app(hosts)
 
     for _ in range(8):

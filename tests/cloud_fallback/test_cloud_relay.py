@@ -159,3 +159,66 @@ def test_huge_event() -> None:
     pieces = [huge[at : at + 65_536] for at in range(0, len(huge), 65_536)]
 
     assert json.loads(relay(*pieces, DONE)[6 : len(huge)])["choices"][0]["delta"]["content"][0] == "ü"
+
+
+def finished(index: int = 0) -> bytes:
+    """The event that ends one choice."""
+    return chunk(choices=[{"index": index, "delta": {}, "finish_reason": "stop"}])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(chunk(choices=[], usage={"total_tokens": 3}), id="usage"),
+        pytest.param(b": bye\n\n", id="comment"),
+    ],
+)
+def test_finished_without_done(end: bytes) -> None:
+    """Once every choice has its finish reason the answer is whole: a missing `[DONE]` is added, and no error."""
+    assert relay(chunk(), finished(), end) == chunk() + finished() + end + DONE
+
+
+def test_finished_without_last_blank_line() -> None:
+    """The last event may lack its blank line as well."""
+    assert relay(chunk() + finished().rstrip()) == chunk() + finished() + DONE
+
+
+@pytest.mark.parametrize("reason", ["cut", "stalled", "no_done"])
+def test_finished_then_broken(reason: str) -> None:
+    """How the connection ends after the last finish reason does not matter."""
+    stream = StreamRelay(Endpoint.CHAT, model="gpt-4o")
+    stream.feed(chunk() + finished())
+
+    assert stream.fail(reason) == DONE
+    assert (stream.is_done, stream.failure) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "choices"),
+    [
+        pytest.param([chunk(), finished(1)], 1, id="the other choice has not finished"),
+        pytest.param([chunk(), finished(0)], 2, id="the other choice has not begun"),
+        pytest.param([chunk()], 1, id="none has finished"),
+        pytest.param([chunk(choices=[]), chunk(choices=[])], 1, id="none has begun"),
+        pytest.param([chunk(), finished(), b"data: {"], 1, id="cut within what follows"),
+    ],
+)
+def test_unfinished_without_done(parts: list[bytes], choices: int) -> None:
+    """While a choice is open an end is a failure."""
+    stream = StreamRelay(Endpoint.CHAT, model="gpt-4o", choices=choices)
+    body = b"".join(stream.feed(part) for part in parts) + stream.end()
+
+    if parts[-1] == b"data: {":
+        assert body.endswith(DONE)
+        assert stream.failure is None
+    else:
+        assert_lawful_failure(body)
+
+
+def test_usage_is_kept() -> None:
+    """What the upstream counted is known at the end."""
+    stream = StreamRelay(Endpoint.CHAT, model="gpt-4o")
+    stream.feed(chunk(usage=None) + chunk(choices=[], usage={"prompt_tokens": 3}) + DONE)
+
+    assert stream.usage == {"prompt_tokens": 3}

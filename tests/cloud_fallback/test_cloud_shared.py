@@ -1,0 +1,158 @@
+"""What replicas know together: one contract for memory and a real Redis, and what happens when Redis is gone."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from cloud_fallback import shared
+from cloud_fallback.metrics import Metrics
+from cloud_fallback.shared import MemoryState, RedisState, SharedState
+from edge_router.signing import Key, sign
+from scripts.local.redis_server import running_redis
+from tests.cloud_fallback.harness import COMPLETION, FakeUpstream, call, service
+
+KEY = Key("k", b"k" * 32)
+PATH = "/v1/chat/completions"
+BODY = b'{"model": "gpt-4o", "messages": []}'
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with running_redis() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "redis", "redis is down"])
+async def state(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[SharedState]:
+    made: SharedState = MemoryState()
+    if request.param != "memory":
+        made = RedisState(redis_url if request.param == "redis" else NOWHERE, Metrics())
+    yield made
+    await made.aclose()
+
+
+def replicas(url: str) -> tuple[RedisState, RedisState]:
+    return RedisState(url, Metrics()), RedisState(url, Metrics())
+
+
+async def test_nonce_is_new_once(state: SharedState) -> None:
+    """Wherever it is kept."""
+    nonce = f"n{time.monotonic_ns()}"
+
+    assert [await state.is_new(nonce, 5), await state.is_new(nonce, 5), await state.is_new(nonce + "x", 5)] == [
+        True, False, True,
+    ]  # fmt: skip
+
+
+async def test_spending_adds_up(state: SharedState) -> None:
+    """Sums by model, of today."""
+    model = f"m{time.monotonic_ns()}"
+    await state.add_spent({model: 0.25})
+
+    sums = await state.add_spent({model: 0.5})
+
+    assert sums[model] == pytest.approx(0.75)
+    assert (await state.add_spent({}))[model] == pytest.approx(0.75)
+
+
+def test_nonces_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds no nonce longer than it must."""
+    now_s = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    nonces = shared.Nonces()
+    for number in range(100):
+        nonces.is_new(str(number), 60)
+    now_s[0] = 61.0
+
+    assert nonces.is_new("0", 60)
+    assert len(nonces._known) == len(nonces._order) == 1
+
+
+async def test_replicas_share(redis_url: str) -> None:
+    """A nonce used at one is used at all; money spent and breakers that opened are told."""
+    one, two = replicas(redis_url)
+
+    assert await one.is_new("n" * 20, 5)
+    assert not await two.is_new("n" * 20, 5)
+    await one.add_spent({"shared": 1.0})
+    assert (await two.add_spent({"shared": 2.0}))["shared"] == pytest.approx(3.0)
+    await one.tell_opened("up", "some model")
+    assert ("up", "some model") in await two.opened_elsewhere()
+    assert await two.is_up()
+    await asyncio.gather(one.aclose(), two.aclose())
+
+
+async def test_old_hints_are_passed_over(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint is news for a few seconds only."""
+    one, two = replicas(redis_url)
+    await one.tell_opened("up", "old")
+    monkeypatch.setattr(shared, "HINT_TTL_S", -1)
+
+    assert ("up", "old") not in await two.opened_elsewhere()
+    await asyncio.gather(one.aclose(), two.aclose())
+
+
+async def test_redis_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Redis each process goes on by itself, quickly; what it spent is told once Redis is there again."""
+    monkeypatch.setattr(shared, "RETRY_S", 0.05)
+    with running_redis() as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        metrics = Metrics()
+        state = RedisState(url, metrics)
+        assert await state.is_new("before", 60)
+    started_s = time.monotonic()
+
+    assert not await state.is_new("before", 60)
+    assert await state.is_new("meanwhile", 60)
+    await state.add_spent({"m": 1.0})
+    assert not await state.is_up()
+    assert await state.opened_elsewhere() == []
+    assert time.monotonic() - started_s < 2
+    assert b'nearside_cloud_store_errors_total{operation="nonce"}' in metrics.exposition()
+
+    with running_redis(port):
+        async with asyncio.timeout(5):
+            while not await state.is_up():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await state.add_spent({"m": 2.0}))["m"] == pytest.approx(3.0)
+        await state.aclose()
+
+
+def signed(nonce: str) -> dict[str, str]:
+    return sign(KEY, method="POST", path=PATH, request_id="r", body=BODY, nonce=nonce, now_s=time.time())
+
+
+def guarded(url: str) -> Any:
+    keys = f"k:{KEY.secret.hex()}"
+    return service(FakeUpstream.plain(COMPLETION), fallback_auth="keys", fallback_keys=keys, redis_url=url)
+
+
+async def test_replay_at_another_replica(redis_url: str) -> None:
+    """The whole way: a call that one replica answered is refused by the other."""
+    one, two = guarded(redis_url), guarded(redis_url)
+    headers = signed("a" * 30)
+
+    first = await call(one, "POST", PATH, BODY, headers)
+    second = await call(two, "POST", PATH, BODY, headers)
+    ready = await call(one, "GET", "/ready")
+
+    assert (first.status_code, second.status_code) == (200, 401)
+    assert ready.json()["store"] == "ok"
+
+
+async def test_service_without_its_redis() -> None:
+    """Calls are answered, the first replay here is still refused, `/ready` tells and stays 200."""
+    app = guarded(NOWHERE)
+    headers = signed("b" * 30)
+
+    statuses = [(await call(app, "POST", PATH, BODY, headers)).status_code for _ in range(2)]
+    ready = await call(app, "GET", "/ready")
+
+    assert statuses == [200, 401]
+    assert (ready.status_code, ready.json()["store"]) == (200, "down")
+    assert json.dumps(ready.json()).count("redis") == 0
