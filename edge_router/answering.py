@@ -22,6 +22,7 @@ from .feedback import FeedbackBook
 from .fleet import Fleet
 from .latency_sharing import SharedLatencies
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Vectors
+from .region_watch import RegionWatch
 from .report import CacheTier, Report, with_report
 from .requests import parse_chat
 from .runs import ChatRun, Keeping, Services, name_model
@@ -50,6 +51,7 @@ class Answering:
         cloud: CloudRegions,
         flights: Flights,
         fleet: Fleet,
+        watch: RegionWatch,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -82,6 +84,7 @@ class Answering:
                 edge=edge,
                 cloud=cloud,
                 flights=flights,
+                watch=watch,
                 allowance=EdgeAllowance(clock, is_bound=edge.is_bound, recheck_s=settings.edge_recheck_s),
                 fleet=fleet,
                 clock=clock,

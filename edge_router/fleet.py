@@ -13,6 +13,7 @@ from .settings import Region
 
 # Of one call: the region answered, whatever it said; it is at fault; it said nothing in time; the caller left.
 Outcome = Literal["answered", "failed", "silent", "left"]
+RTT_SAMPLES = 5  # the lowest of so many: a busy moment must not make a near region far
 
 
 class Fleet:
@@ -38,9 +39,10 @@ class Fleet:
         return next(admitted, ordered[0] if ordered and at_any_cost else None)
 
     def rtt_ms(self, location: Location, region: Region) -> float | None:
-        """Smoothed, None until measured."""
-        known = self._latencies.summary(location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s())
-        return known.ewma_ms if known.count else None
+        """As measured, None until then."""
+        return self._latencies.lowest_ms(
+            location.colo or NOWHERE, "rtt", region.id, now_s=self._clock.now_s(), latest=RTT_SAMPLES
+        )
 
     def expected_rtt_ms(self, location: Location, region: Region) -> float:
         """As measured, or by the map."""
@@ -83,15 +85,21 @@ class Fleet:
         else:
             breaker.left(passage)
 
-    def may_hedge(self, region: Region) -> bool:
+    def may_hedge(self, region: Region, *, is_very_late: bool) -> bool:
         """Whether a late call to this region may be doubled. What waits for a region that is known to fail is not late
         but lost, and costs nothing of the budget.
         """
-        return self._breakers[region.id].state(self._clock.now_s()) != "closed" or self._budget.spend()
+        return self._breakers[region.id].state(self._clock.now_s()) != "closed" or self._budget.spend(
+            is_very_late=is_very_late
+        )
 
     def states(self) -> dict[str, State]:
         now_s = self._clock.now_s()
         return {region_id: breaker.state(now_s) for region_id, breaker in self._breakers.items()}
+
+    def failing(self) -> list[str]:
+        """Ids of the regions that calls avoid."""
+        return sorted(region_id for region_id, state in self.states().items() if state != "closed")
 
     def suspect(self, region_ids: Iterable[str]) -> None:
         """What another isolate found failing."""

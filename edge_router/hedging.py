@@ -24,7 +24,9 @@ def hedge_after_s(times: Summary) -> float | None:
 
 
 class HedgeBudget:
-    """Every call earns a share of a hedge. Scope: isolate."""
+    """Every call earns a share of a hedge. Half of what may be saved is kept for calls that are very late: when hedges
+    are scarce, noise must not use them up. Scope: isolate.
+    """
 
     def __init__(self) -> None:
         self._left = BURST
@@ -32,9 +34,9 @@ class HedgeBudget:
     def earn(self) -> None:
         self._left = min(BURST, self._left + SHARE)
 
-    def spend(self) -> bool:
-        """Whether there is a hedge left; it is then taken."""
-        if self._left < 1:
+    def spend(self, *, is_very_late: bool) -> bool:
+        """Whether there is a hedge left for such a call; it is then taken."""
+        if self._left < (1 if is_very_late else BURST / 2):
             return False
         self._left -= 1
         return True

@@ -110,6 +110,12 @@ class LatencyTable:
         window = self._windows.get((colo, kind, name))
         return NOTHING if window is None else window.summary(now_s)
 
+    def lowest_ms(self, colo: str, kind: Kind, name: str, *, now_s: float, latest: int) -> float | None:
+        """Of the latest samples: what the way itself takes, without the queues of a busy moment. None without any."""
+        window = self._windows.get((colo, kind, name))
+        times_ms = [ms for _, ms in window.samples(now_s)[-latest:]] if window is not None else []
+        return min(times_ms, default=None)
+
     def upper_ms(self, colo: str, kind: Kind, name: str, *, now_s: float, declared_ms: float) -> float:
         return self._windows.get((colo, kind, name), _EMPTY).upper_ms(now_s, declared_ms)
 

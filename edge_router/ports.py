@@ -93,6 +93,10 @@ class CloudRegions(Protocol):
         """Any status. Raises CloudUnavailable when the region can't be reached."""
         ...
 
+    async def probe(self, region: Region) -> UpstreamResponse:
+        """Its `/health`: any status. Raises CloudUnavailable when the region can't be reached."""
+        ...
+
 
 class Vectors(Protocol):
     """An index of embeddings, eventually consistent: what is written is found after seconds to minutes.

@@ -12,6 +12,7 @@ from .edge_allowance import EdgeAllowance, in_place_of
 from .errors import CloudUnavailable, EdgeClosed, GatewayError, RegionFailed, StoreError, UpstreamError, UpstreamTimeout
 from .fleet import Fleet, Outcome
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, UpstreamResponse
+from .region_watch import RegionWatch
 from .routing import Route, next_in_time, patience_ms
 from .settings import Region, Settings
 from .signing import sign
@@ -32,6 +33,7 @@ class Upstreams:
         cloud: CloudRegions,
         flights: Flights,
         fleet: Fleet,
+        watch: RegionWatch,
         allowance: EdgeAllowance,
         clock: Clock,
         log: Log,
@@ -42,6 +44,7 @@ class Upstreams:
         self._cloud = cloud
         self._flights = flights
         self._fleet = fleet
+        self._watch = watch
         self._allowance = allowance
         self._clock = clock
         self._log = log
@@ -174,14 +177,16 @@ class Upstreams:
         assert at.region is not None
         report = tries.call.report
         late_after_s = self._fleet.late_after_s(report.location, tries.call.kind, at.label)
+        is_very_late = False
         while late_after_s is not None and not await done_within(self._clock, first, late_after_s):
             region = self._region(at.model, tries, at_any_cost=False)
             if region is None or at.collapsed:  # of those who share a late call, the one who made it doubles it
                 break
-            if self._fleet.may_hedge(at.region):
+            if self._fleet.may_hedge(at.region, is_very_late=is_very_late):
                 report.hedged = True
                 self._log.event("hedged", request_id=report.request_id, late=at.label, region=region.id)
                 return Attempt(at.model, region, is_hedge=True)
+            is_very_late = True
         return None
 
     async def _try(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> _Result:
@@ -190,6 +195,7 @@ class Upstreams:
         if at.region is None:
             return await self._try_edge(tries, at, make)
         passage = self._fleet.enter(at.region, is_hedge=at.is_hedge)
+        self._watch.look_later(tries.call.report.location, tries.call.background)
         started_ms = self._clock.elapsed_ms()
         outcome: Outcome = "answered"
         is_timed = False

@@ -28,6 +28,7 @@ from edge_router.gateway import Gateway
 from edge_router.latency import LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
+from edge_router.region_watch import RegionWatch
 from edge_router.settings import VARIABLES, read_settings
 from edge_router.tally import Tally
 from feedback_log import DurableFeedback, FeedbackLog
@@ -66,6 +67,7 @@ def compose(env: Any) -> Gateway:
         cloud=cloud,
         flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s),
         fleet=fleet,
+        watch=RegionWatch(fleet, cloud, cache, clock, log),
         clock=clock,
         log=log,
         new_id=new_id,

@@ -279,11 +279,16 @@ class FakeCloudRegions:
     def __init__(self, handler: Callable[[CloudCall], FakeUpstreamResponse]) -> None:
         self.handler = handler
         self.calls: list[CloudCall] = []
+        self.probes: list[str] = []
 
     async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> FakeUpstreamResponse:
         call = CloudCall(region.id, path, json.loads(body), headers)
         self.calls.append(call)
         return self.handler(call)
+
+    async def probe(self, region: Region) -> FakeUpstreamResponse:
+        self.probes.append(region.id)
+        return FakeUpstreamResponse.plain({"status": "ok"}, headers={"server-timing": "app;dur=1"})
 
 
 @dataclass(slots=True)

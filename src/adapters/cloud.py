@@ -20,10 +20,13 @@ class FetchCloudRegions:
         sent = {"content-type": "application/json", **headers}
         return await self._fetch(region, path, {"method": "POST", "headers": sent, "body": body})
 
+    async def probe(self, region: Region) -> JsUpstreamResponse:
+        return await self._fetch(region, "/health", {"method": "GET"})
+
     async def is_healthy(self, region: Region) -> bool:
         """Whether the region's `/health` answers 200."""
         try:
-            response = await self._fetch(region, "/health", {"method": "GET"})
+            response = await self.probe(region)
         except CloudUnavailable:
             return False
         await response.cancel()

@@ -10,6 +10,8 @@ from tests.edge.control import Control, chat, easy
 
 pytestmark = pytest.mark.workerd
 
+MODEL = "@cf/zai-org/glm-4.7-flash"
+
 
 def test_free_allocation_used_up(edge: httpx.Client, control: Control) -> None:
     """The cloud answers and says why; Workers AI is left alone, and used again when it may be."""
@@ -49,10 +51,10 @@ def test_conversation_stays_where_its_prefix_is_cached(edge: httpx.Client) -> No
     """The second turn reaches the same instance, and the report tells how much of it was cached."""
     question = easy()
     turns = [{"role": "system", "content": "Be brief. " * 1000}, {"role": "user", "content": question}]
-    first = edge.post("/v1/chat/completions", json={"messages": turns, "model": "edge"})
+    first = edge.post("/v1/chat/completions", json={"messages": turns, "model": MODEL})
     turns += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "Really?"}]
 
-    second = edge.post("/v1/chat/completions", json={"messages": turns, "model": "edge"})
+    second = edge.post("/v1/chat/completions", json={"messages": turns, "model": MODEL})
 
     assert first.json()["nearside"]["prompt_cache"] == {"hit_percent": 0.0}
     assert second.json()["nearside"]["prompt_cache"]["hit_percent"] > 50

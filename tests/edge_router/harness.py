@@ -23,6 +23,7 @@ from edge_router.latency import ENOUGH_SAMPLES, LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.location import Location
 from edge_router.ports import Background, Store
+from edge_router.region_watch import RegionWatch
 from edge_router.replies import Reply
 from edge_router.settings import Region, read_settings
 from edge_router.tally import Tally
@@ -256,6 +257,7 @@ class World:
             settings,
             decider=Decider(settings, self.scorer, fleet, self.latencies, self.clock),
             fleet=fleet,
+            watch=RegionWatch(fleet, self.cloud, MemoryStore(), self.clock, self.log),
             latencies=self.shared or Unshared(self.latencies, MemoryStore(), self.clock, self.log),
             cache=cache,
             statistics=statistics,
@@ -300,6 +302,12 @@ class World:
         path, _, query = path.partition("?")
         request = FakeRequest(method, path, content, headers or {}, location, query)
         return await (of or self.gateway()).handle(request, self.background)
+
+    async def kept(self) -> list[str]:
+        """Keys in the store, once all work behind the answers is done."""
+        await self.background.finish()
+        assert isinstance(self.store, MemoryStore)
+        return sorted(self.store.texts)
 
     @property
     def calls(self) -> int:

@@ -429,7 +429,7 @@ async def test_answer_that_is_not_kept(answer: dict[str, Any]) -> None:
     reply = await world.ask(chat_body())
 
     assert reply.headers["cache-status"] == "nearside; fwd=miss"
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 # Failures before the first content
@@ -702,7 +702,7 @@ async def test_stream_that_is_not_to_be_kept() -> None:
     world = World()
     await read_stream(await world.ask({**STREAM, "use_cache": False}))
 
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 @pytest.mark.parametrize("prompt", [SIMPLE_PROMPT, COMPLEX_PROMPT], ids=["edge", "cloud"])
@@ -781,7 +781,7 @@ async def test_stream_that_dies_after_its_first_content(steps: list[Step], code:
     assert finish_reasons(chunks) == ["error"]
     assert "oops" not in json.dumps(chunks)
     assert broken.is_cancelled
-    assert len(world.background) == 0
+    assert await world.kept() == []
     assert len(world.cloud.calls) == 1
 
 
@@ -798,7 +798,7 @@ async def test_caller_who_leaves_in_the_middle() -> None:
     await caller.leave()
 
     assert upstream.is_cancelled
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 async def test_caller_who_leaves_before_the_first_event() -> None:
@@ -852,7 +852,7 @@ async def test_stream_whose_only_event_is_its_end() -> None:
     chunks = await read_stream(await world.ask({**TO_CLOUD, "stream": True}))
 
     assert finish_reasons(chunks) == ["content_filter"]
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 # Single flight
@@ -869,7 +869,7 @@ async def test_question_that_another_caller_is_asking() -> None:
     assert reply.headers["cache-status"] == "nearside; fwd=miss; collapsed"
     assert reply.headers["nearside-cost-usd"] == "0"
     assert reply.headers["nearside-cost-avoided-usd"] == "0.0002"
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 async def test_first_of_several_callers() -> None:
@@ -906,7 +906,7 @@ async def test_stream_that_another_caller_is_asking_for() -> None:
     assert report["cost_usd"] == 0
     assert report["cost_avoided_usd"] > 0
     assert report["cache"]["collapsed"] is True
-    assert len(world.background) == 0
+    assert await world.kept() == []
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -928,7 +928,7 @@ async def test_caller_who_is_to_store_a_shared_answer(stream: bool) -> None:
     if stream:
         await read_stream(reply)
 
-    assert len(world.background) == 1
+    assert len(await world.kept()) == 1
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,18 @@ def test_round_trips_are_those_of_the_colo() -> None:
     assert (at_dallas, at_ashburn) == (OREGON, VIRGINIA)
 
 
+def test_one_slow_round_trip_is_noise() -> None:
+    """Several in a row are not."""
+    fleet = Fleet(REGIONS, LatencyTable(), FakeClock())
+    for rtt_ms in (20.0, 300.0, 300.0):
+        fleet.note_rtt(DALLAS, VIRGINIA, rtt_ms)
+    assert fleet.rtt_ms(DALLAS, VIRGINIA) == 20.0
+
+    for _ in range(3):
+        fleet.note_rtt(DALLAS, VIRGINIA, 300.0)
+    assert fleet.rtt_ms(DALLAS, VIRGINIA) == 300.0
+
+
 def test_region_that_fails_is_skipped() -> None:
     """Until its pause is over; when all fail, the nearest is named only to those who need one at any cost."""
     clock = FakeClock()
@@ -121,13 +133,15 @@ def test_when_a_call_is_late(times: Summary, expected_s: float | None) -> None:
 
 
 def test_hedge_budget() -> None:
-    """One hedge in twenty calls in the long run, and a few at once."""
+    """One hedge in twenty calls in the long run, and a few at once; the last ones only for what is very late."""
     budget = HedgeBudget()
-    at_once = sum(budget.spend() for _ in range(100))
+    late = sum(budget.spend(is_very_late=False) for _ in range(100))
+    very_late = sum(budget.spend(is_very_late=True) for _ in range(100))
     later = 0
     for _ in range(1000):
         budget.earn()
-        later += budget.spend()
+        later += budget.spend(is_very_late=True)
 
-    assert at_once == BURST
+    assert late + very_late == BURST
+    assert late == BURST // 2 + 1
     assert later == pytest.approx(50, abs=1)

@@ -143,7 +143,7 @@ async def test_failure_after_the_headers(
     assert chunks[0]["object"] == "chat.completion.chunk"
     assert finish_reasons(chunks) == ["error"]
     assert chunks[0]["nearside"]["timings_ms"]["total"] > 0
-    assert len(world.background) == 0
+    assert await world.kept() == []
     assert len(world.telemetry.records) == 1
     assert "the prompt" not in world.log.text() + str(chunks)
 
@@ -292,7 +292,7 @@ async def test_caller_who_leaves(steps: list[Step], leave: Callable[[Caller], An
     assert asyncio.all_tasks() == before
     assert caller.parts == heard
     assert not any("error" in part for part in heard)
-    assert len(world.background) == 0
+    assert await world.kept() == []
     assert len(world.telemetry.records) == 1
 
 
