@@ -17,7 +17,7 @@ from .chat_call import Answer, ChatCall, StreamedAnswer
 from .deciding import Decider
 from .edge_allowance import EdgeAllowance
 from .embedder import Embedder
-from .errors import GatewayError, NotCached, UpstreamError
+from .errors import GatewayError, NotCached, StoreError, UpstreamError
 from .feedback import FeedbackBook
 from .fleet import Fleet
 from .latency_sharing import SharedLatencies
@@ -157,10 +157,15 @@ class Answering:
         )
 
     async def _look_up(self, call: ChatCall, key: str, asked: Directives) -> tuple[Entry, CacheTier] | None:
-        started_ms = self._clock.elapsed_ms()
-        found = await self._cache.look_up(call.tenant.id, key, call.report.request_id, asked.tags)
-        call.report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
-        return found
+        report, started_ms = call.report, self._clock.elapsed_ms()
+        try:
+            return await self._cache.look_up(call.tenant.id, key, asked.tags)
+        except StoreError as exc:
+            self._log.event("store_failed", request_id=report.request_id, reason=exc.message)
+            report.cache_failed = True
+            return None
+        finally:
+            report.timings_ms["cache"] = self._clock.elapsed_ms() - started_ms
 
     def _serve(
         self, call: ChatCall, key: str, asked: Directives, entry: Entry, tier: CacheTier
@@ -221,6 +226,8 @@ class Answering:
         if wanted is None:
             wanted = call.tenant.semantic_cache
         if not (self._settings.semantic_cache == "on" if wanted is None else wanted):
+            return None, None
+        if call.report.cache_failed:  # what meaning would find stands in the same store
             return None, None
         question = read_question(call, partial(self._key, call))
         if isinstance(question, str):

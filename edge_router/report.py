@@ -30,6 +30,7 @@ class Report:
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     failed_status: why a stale answer was given: what asking the models came to.
     max_latency_ms: what the caller asked for.
+    cache_failed: the store of answers could not be asked.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
     usage: token counts, in streams, whose body may not carry them.
     cached_input_share: of the input tokens, what the provider read from its own prompt cache; absent if it did not say.
@@ -53,6 +54,7 @@ class Report:
     cache_tier: CacheTier | None = None
     cache_ttl_s: float | None = None
     cache_age_s: float | None = None
+    cache_failed: bool = False
     cache_stored: bool = False
     cache_key: str | None = None
     failed_status: int | None = None
@@ -154,6 +156,7 @@ class Report:
             "age_s": _whole(self.cache_age_s),
             "key": self.cache_key,
             "failed_status": self.failed_status,
+            "failed": self.cache_failed or None,
             "collapsed": self.collapsed or None,
             "semantic": self.semantic,
             "similarity": None if self.similarity is None else round(self.similarity, 4),

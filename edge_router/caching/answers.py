@@ -1,4 +1,4 @@
-"""Stored answers by key: in the isolate's memory, then in a store. A store that fails is a miss, never an error."""
+"""Stored answers by key: in the isolate's memory, then in a store. What was purged is never returned."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,23 +29,20 @@ class AnswerCache:
         self._clock = clock
         self._log = log
 
-    async def look_up(
-        self, tenant: str, key: str, request_id: str, tags: Sequence[str] = ()
-    ) -> tuple[Entry, CacheTier] | None:
-        """The stored answer, fresh or not, and where it was found. tags: that it probably has, to lose no time."""
+    async def look_up(self, tenant: str, key: str, tags: Sequence[str] = ()) -> tuple[Entry, CacheTier] | None:
+        """The stored answer, fresh or not, and where it was found. Raises StoreError.
+
+        tags: that it probably has, to lose no time.
+        """
         now_s = self._clock.now_s()
         kept = self._memory.get(key, now_s)
         if kept is not None and self._purges.covers(tenant, kept.tags, kept.stored_at_s, now_s) is False:
             return kept, "memory"
-        try:
-            entry = await self.read(tenant, key, tags)
-        except StoreError as exc:
-            self._log.event("store_failed", request_id=request_id, reason=exc.message)
-            return None
+        entry = await self.read(tenant, key, tags)
         return None if entry is None else (entry, "kv" if kept is None else "memory")
 
     async def read(self, tenant: str, key: str, tags: Sequence[str] = ()) -> Entry | None:
-        """As `look_up`, for who has to tell a store that fails from an entry that is gone. Raises StoreError."""
+        """As `look_up`, wherever it is found. Raises StoreError."""
         started_ms = self._clock.elapsed_ms()
         entry = kept = self._memory.get(key, self._clock.now_s())
         if entry is None:

@@ -486,7 +486,7 @@ class DeafStore(MemoryStore):
 
 
 async def test_store_that_fails() -> None:
-    """A miss; nothing is taken for gone."""
+    """No vector is looked for: what it would point to can't be read. The answer comes as soon as without it."""
     store = DeafStore()
     around = world(store=store)
     await asked(around)
@@ -494,7 +494,27 @@ async def test_store_that_fails() -> None:
     store.is_down = True
     reply = await asked(around, SAME)
 
-    assert outcome(reply)[0] == "edge-model"
+    assert outcome(reply) == ("edge-model", None)
+    assert read_json(reply)["nearside"]["cache"]["failed"] is True
+    assert embedded_texts(around) == [SIMPLE_PROMPT]
+
+
+async def test_store_that_fails_in_between() -> None:
+    """A miss, and nothing is taken for gone."""
+    store = DeafStore()
+    around = world(store=store)
+    await asked(around)
+    around.clock.advance(1000)
+    answer = around.edge.handler
+
+    def last_words(call: EdgeCall) -> FakeUpstreamResponse:
+        store.is_down = True
+        return answer(call)
+
+    around.edge.handler = last_words
+    reply = await asked(around, SAME)
+
+    assert outcome(reply) == ("edge-model", "miss")
     assert len(around.vectors.rows) == 2
 
 
