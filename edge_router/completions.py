@@ -1,29 +1,21 @@
 """OpenAI's completion objects: building them, reading what upstreams send, replaying one as a stream."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 from .errors import UpstreamError
+from .pieces import pieces
 from .tokens import estimate_tokens
 
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-
-# Pieces of about 24 characters that end at white space: what a model's own stream looks like.
-_PIECE = re.compile(r".{1,24}(?:\s+|$)|\s*\S{1,24}", re.DOTALL)
 
 
 def dump(value: object) -> str:
     """Compact JSON, always valid as UTF-8: half of a surrogate pair, which JSON may carry, is escaped."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"))
-    return text
+    return text if text.isascii() or _is_utf8(text) else json.dumps(value, separators=(",", ":"))
 
 
 def completion(
@@ -150,11 +142,26 @@ def replay(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[str]:
         index, message = entry.get("index", 0), entry["message"]
         yield dump(chunk(body, {"role": "assistant", "content": ""}, index=index))
         for name in ("refusal", "content"):
-            for piece in _PIECE.findall(message.get(name) or ""):
-                yield dump(chunk(body, {name: piece}, index=index))
+            yield from _replay_text(body, name, message.get(name) or "", index)
         if message.get("tool_calls"):
             calls = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
             yield dump(chunk(body, {"tool_calls": calls}, index=index))
         yield dump(chunk(body, {}, index=index, finish_reason=entry.get("finish_reason") or "stop"))
     if include_usage:
         yield dump({**chunk(body, {}), "choices": [], "usage": body.get("usage")})
+
+
+def _replay_text(body: Mapping[str, Any], name: str, text: str, index: int) -> Iterator[str]:
+    """The chunks differ in one string only, so each is encoded once around it."""
+    before, _, after = dump(chunk(body, {name: "\0"}, index=index)).rpartition('"\\u0000"')
+    quote = encode_basestring if _is_utf8(text) else encode_basestring_ascii
+    for piece in pieces(text):
+        yield f"{before}{quote(piece)}{after}"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
