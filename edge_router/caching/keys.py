@@ -18,21 +18,23 @@ _NOT_IN_KEY = frozenset(
     }
 )  # fmt: skip
 
-# Where case and white space may carry the meaning: code, quotations, indented lines, and words that look like a
-# name in a program, a path, an address or a unit. An apostrophe inside a word opens no quotation; a quotation or a
-# fence that never closes goes on to the end.
+# Where case and white space may carry the meaning: code, quotations and indented lines. An apostrophe inside a word
+# opens no quotation; a quotation or a fence that never closes goes on to the end. The first character of all branches
+# stands before them, so that the search skips all others.
 _EXACT = re.compile(
-    r"""```.*?(?:```|\Z)
-      | `[^`]*(?:`|\Z)
-      | "[^"]*(?:"|\Z)
-      | [“„][^”“]*(?:[”“]|\Z)
-      | «[^»]*(?:»|\Z)
-      | (?<!\w)'[^'\n]*'(?!\w)
+    r"""[`"“„«'\n](?:
+        (?<=`)(?: ``.*?(?:```|\Z) | [^`]*(?:`|\Z) )
+      | (?<=")[^"]*(?:"|\Z)
+      | (?<=[“„])[^”“]*(?:[”“]|\Z)
+      | (?<=«)[^»]*(?:»|\Z)
+      | (?<=')(?<!\w')[^'\n]*'(?!\w)
       | (?<=\n)(?:[ ]{2,}|\t)[^\n]*
-      | [^\s"'`]*(?:[a-z][A-Z]|[0-9_/\\@=<>{}$#])[^\s"'`]*""",
+    )""",
     re.DOTALL | re.VERBOSE,
 )
-_SPACE = re.compile(r"\s+")
+# In a word, what makes it a name in a program, a path, an address, a number or a unit: such words stay as they are.
+# A capital only after a small letter.
+_SIGN = re.compile(r"[A-Z0-9_/\\@=<>{}$#](?<![^a-z][A-Z])(?<!^[A-Z])")
 
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
@@ -65,18 +67,36 @@ def relaxed_text(text: str) -> str:
     parts: list[str] = []
     end = 0
     for exact in _EXACT.finditer(text):
-        parts += (_lowered(text[end : exact.start()]), exact.group())
+        parts += (_relaxed_prose(text[end : exact.start()]), exact.group())
         end = exact.end()
-    parts.append(_lowered(text[end:]))
+    parts.append(_relaxed_prose(text[end:]))
     return "".join(parts).strip()
 
 
-def _lowered(prose: str) -> str:
-    return _SPACE.sub(_one_space, prose).lower()
+def _relaxed_prose(prose: str) -> str:
+    """What lies beside it is exact, so one space is left at each end that had any."""
+    if "\n" not in prose:
+        return _relaxed_line(prose)
+    first, *between, last = map(_relaxed_line, prose.split("\n"))
+    lines = [line.strip() for line in between]
+    return "\n".join([first.rstrip(), *filter(None, lines), last.lstrip()])
 
 
-def _one_space(run: re.Match[str]) -> str:
-    return "\n" if "\n" in run.group() else " "
+def _relaxed_line(line: str) -> str:
+    text = " ".join(line.split())
+    if text != line:
+        text = " " * line[0].isspace() + text + " " * (bool(text) and line[-1].isspace())
+    parts: list[str] = []
+    end = 0
+    for sign in _SIGN.finditer(text):
+        if sign.start() < end:
+            continue
+        begin = text.rfind(" ", 0, sign.start()) + 1
+        parts.append(text[end:begin].lower())
+        end = text.find(" ", sign.end()) + 1 or len(text)
+        parts.append(text[begin:end])
+    parts.append(text[end:].lower())
+    return "".join(parts)
 
 
 def _trimmed(message: Any) -> Any:
