@@ -4,8 +4,8 @@
     scripts/bench_fallback --only passthrough   one part: passthrough, latency, streams, slow, batching, restart
 
 What is measured has one core to itself, load and upstream the others. Calls are signed, logs and metrics are on.
-LiteLLM comes from PyPI into a venv of its own, with one worker, no database and no key. Compare ratios: all of a part
-is one run.
+LiteLLM comes from PyPI into a venv of its own, with one worker, a master key (it wants one) and no database. Compare
+ratios: all of a part is one run.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from scripts.local.worker_spec import ROOT
 
 LITELLM = "litellm[proxy]==1.106.2"
 VENV = ROOT / ".cache" / "litellm"
+MASTER_KEY = f"sk-{secrets.token_hex(32)}"
 KEYS = f"bench:{secrets.token_hex(32)}"
 OUTPUT = ROOT / "docs" / "benchmarks" / "fallback.md"
 PROMPT = "What is the capital of France? " * 8
@@ -114,7 +115,8 @@ def passthrough(rounds: int, seconds: float) -> list[str]:
     """Requests a second and CPU a request, 8 connections, plain answers."""
     rows: dict[str, list[tuple[float, float, int]]] = {"LiteLLM": [], "Nearside": []}
     with running({}) as bench, litellm(bench) as (url, pid), bench.fallback() as ours:
-        targets = {"LiteLLM": (url, pid, _unsigned), "Nearside": (ours.url, ours.process.pid, _signed)}
+        with_key = _unsigned_post("/v1/chat/completions", _CHAT, f"authorization: Bearer {MASTER_KEY}\r\n")
+        targets = {"LiteLLM": (url, pid, with_key), "Nearside": (ours.url, ours.process.pid, _signed)}
         for target, _, request in targets.values():
             _burst(target, request, connections=8, seconds=2)
         for _ in range(rounds):
@@ -176,7 +178,8 @@ def slow(rounds: int, seconds: float) -> list[str]:
     tokens = sum(s.tokens for s in through)
     return [
         f"1,000 streams: {broken} not whole, {tokens:,} tokens; inter-token p99 {p99['t']:.0f} ms, direct "
-        f"{p99['d']:.0f} ms: **{p99['t'] - p99['d']:+.0f} ms**; peak memory **{peak_mib:.0f} MiB**; {100 * busy:.0f} % of one core."
+        f"{p99['d']:.0f} ms: **{p99['t'] - p99['d']:+.0f} ms**; peak memory **{peak_mib:.0f} MiB**; "
+        f"{100 * busy:.0f} % of one core."
     ]
 
 
@@ -254,6 +257,7 @@ def litellm(bench: Bench) -> Iterator[tuple[str, int]]:
     environment = {
         **os.environ,
         "LITELLM_LOG": "ERROR",
+        "LITELLM_MASTER_KEY": MASTER_KEY,
         "LITELLM_TELEMETRY": "False",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
@@ -282,14 +286,7 @@ async def _restart_under_load(
             for attempt, port in enumerate((ports[number % 4 // 2], ports[1 - number % 4 // 2])):
                 body = json.dumps({"model": "bench", "messages": [], "stream": is_stream}).encode()
                 headers = {**_headers("/v1/chat/completions", body), "content-type": "application/json"}
-                try:
-                    answer = await client.post(
-                        f"http://127.0.0.1:{port}/v1/chat/completions", content=body, headers=headers
-                    )
-                    is_good = answer.status_code == 200 and (not is_stream or _is_whole(answer.content))
-                    may_move = answer.status_code == 503
-                except httpx.TransportError as exc:
-                    is_good, may_move = False, not isinstance(exc, httpx.ReadError)
+                is_good, may_move = await _ask_region(client, port, body, headers)
                 if is_good or not may_move or attempt:
                     break
                 outcome["moved"] += 1
@@ -307,6 +304,20 @@ async def _restart_under_load(
         is_over = True
         await asyncio.gather(*callers)
     return outcome
+
+
+async def _ask_region(client: httpx.AsyncClient, port: int, body: bytes, headers: dict[str, str]) -> tuple[bool, bool]:
+    """Whether the answer was good, and whether another region may be asked instead: only before its first byte."""
+    has_begun = False
+    try:
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        async with client.stream("POST", url, content=body, headers=headers) as answer:
+            has_begun = answer.status_code != 503
+            said = await answer.aread()
+    except httpx.TransportError:
+        return False, not has_begun
+    is_stream = answer.headers["content-type"].startswith("text/event-stream")
+    return answer.status_code == 200 and (not is_stream or _is_whole(said)), not has_begun
 
 
 def _is_whole(body: bytes) -> bool:
@@ -329,8 +340,8 @@ def _signed_post(path: str, body: dict[str, Any]) -> MakeRequest:
     return make
 
 
-def _unsigned_post(path: str, body: dict[str, Any]) -> MakeRequest:
-    request = _post(path, json.dumps(body).encode(), "")
+def _unsigned_post(path: str, body: dict[str, Any], headers: str = "") -> MakeRequest:
+    request = _post(path, json.dumps(body).encode(), headers)
     return lambda: request
 
 
