@@ -18,13 +18,15 @@ class Attempt:
     """One call of one model at one place: `region` is None at the edge. The rest is learned on the way.
 
     patience_s: when it is given up for one that can still meet the caller's deadline.
-    has_answered: headers came. collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
+    flight: name of the cloud call that it shares. has_answered: the region's own service sent headers.
+    collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
     """
 
     model: Model
     region: Region | None
     is_hedge: bool = False
     patience_s: float = inf
+    flight: str | None = None
     has_answered: bool = False
     rtt_ms: float | None = None
     collapsed: bool = False

@@ -11,6 +11,7 @@ from .requests import Controls
 
 CHAT_PATH = "/v1/chat/completions"
 REGION_HEADER = "nearside-cloud-region"  # on every answer of the service itself
+WAITED_HEADER = "nearside-waited-ms"  # of an answer that a flight passes on: how long its own call took to answer
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
 
 
@@ -50,6 +51,17 @@ async def error_of(response: UpstreamResponse, label: str) -> GatewayError:
 def retry_after_s(response: UpstreamResponse) -> float | None:
     header = response.header("retry-after") or ""
     return float(header) if header.isdecimal() and len(header) <= 6 else None
+
+
+def rtt_ms(response: UpstreamResponse, waited_ms: float) -> float | None:
+    """Of the way to the region and back: what was waited for the headers, less what the service says it took itself.
+    None when it does not say. waited_ms: by our own clock; a flight's answer brings its own.
+    """
+    took_ms = own_ms(response)
+    if took_ms is None:
+        return None
+    flight_ms = response.header(WAITED_HEADER)
+    return max(0.0, (waited_ms if flight_ms is None else float(flight_ms)) - took_ms)
 
 
 def own_ms(response: UpstreamResponse) -> float | None:

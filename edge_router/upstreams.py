@@ -1,6 +1,7 @@
 """Models and regions tried in order until one answers, and late calls doubled. Acts only through ports."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ _Make = Callable[[Attempt], Awaitable[_Result]]
 
 
 class Upstreams:
-    """Everything that can answer. Scope: isolate; holds no state of a request."""
+    """Everything that can answer. Scope: isolate."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Upstreams:
         self._clock = clock
         self._log = log
         self._new_id = new_id
+        self._sharing: Counter[str] = Counter()  # flight -> requests of this isolate that wait for it
 
     async def first_that_works(self, call: ChatCall, route: Route, make: _Make[_Result]) -> tuple[Attempt, _Result]:
         """Tries models and regions in order; a failure that another one can't mend ends it.
@@ -87,9 +89,7 @@ class Upstreams:
         body = cloud_api.chat_body(call.body, at.model.id, is_stream=bool(call.request.stream))
         response = await self._post(call, at, at.region, completions.dump(body), flight_key)
         at.has_answered = response.header(cloud_api.REGION_HEADER) is not None
-        own_ms = cloud_api.own_ms(response)
-        if own_ms is not None and not at.collapsed:
-            at.rtt_ms = max(0.0, self._clock.elapsed_ms() - started_ms - own_ms)
+        at.rtt_ms = cloud_api.rtt_ms(response, self._clock.elapsed_ms() - started_ms)
         if response.status != 200:
             raise await cloud_api.error_of(response, at.label)
         return response
@@ -180,7 +180,8 @@ class Upstreams:
         is_very_late = False
         while late_after_s is not None and not await done_within(self._clock, first, late_after_s):
             region = self._region(at.model, tries, at_any_cost=False)
-            if region is None or at.collapsed:  # of those who share a late call, the one who made it doubles it
+            # Of those who share a late call only the one who made it may double it, and not where others wait as well.
+            if region is None or at.collapsed or (at.flight and self._sharing[at.flight] > 1):
                 break
             if self._fleet.may_hedge(at.region, is_very_late=is_very_late):
                 report.hedged = True
@@ -215,7 +216,8 @@ class Upstreams:
         finally:
             location = tries.call.report.location
             self._fleet.settle(at.region, passage, outcome)
-            if at.rtt_ms is not None:
+            self._leave_flight(at)
+            if at.rtt_ms is not None and not at.collapsed:
                 self._fleet.note_rtt(location, at.region, at.rtt_ms)
             if is_timed:
                 took_ms = self._clock.elapsed_ms() - started_ms
@@ -276,9 +278,11 @@ class Upstreams:
         self, call: ChatCall, at: Attempt, region: Region, body: str, flight_key: str | None
     ) -> UpstreamResponse:
         if flight_key and self._settings.single_flight != "off":
+            at.flight = _flight_name(call, at, flight_key)
+            self._sharing[at.flight] += 1
             try:
                 response, at.collapsed = await self._flights.post(
-                    _flight_name(call, at, flight_key), region, cloud_api.CHAT_PATH, body, self._headers(call, body)
+                    at.flight, region, cloud_api.CHAT_PATH, body, self._headers(call, body)
                 )
             except StoreError as exc:
                 self._note_failed_flight(call, exc)
@@ -286,6 +290,12 @@ class Upstreams:
                 return response
         at.collapsed = False
         return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body))
+
+    def _leave_flight(self, at: Attempt) -> None:
+        if at.flight is not None:
+            self._sharing[at.flight] -= 1
+            if not self._sharing[at.flight]:
+                del self._sharing[at.flight]
 
     def _note_failed_flight(self, call: ChatCall, failure: GatewayError) -> None:
         """Flights that fail cost nobody an answer: the caller goes alone."""

@@ -19,7 +19,7 @@ from adapters.flights import CLAIM_PATH, ROLE_HEADER
 from adapters.javascript import to_object
 from adapters.runtime import CLOCK
 from adapters.workers_ai import edge_models
-from edge_router.cloud_api import REGION_HEADER
+from edge_router.cloud_api import REGION_HEADER, WAITED_HEADER
 from edge_router.errors import CloudUnavailable, UpstreamError
 from edge_router.flights.broadcast import Broadcast
 from edge_router.flights.wire import BROKEN, KEEP, TAIL_BYTES, WHOLE, Failure, Head, is_event_stream, looks_whole
@@ -84,8 +84,9 @@ class _Flight:
         try:
             # Callers have deadlines of their own; without this one, a call that hangs would stay to be joined.
             async with Deadline(CLOCK, self._facts["timeout_s"]):
+                started_ms = CLOCK.elapsed_ms()
                 response = await _call(self._facts)
-                head = _head_of(response)
+                head = _head_of(response, CLOCK.elapsed_ms() - started_ms)
                 is_stream = is_event_stream(head.headers)
                 text = "" if is_stream else await response.text()
             if is_stream:
@@ -185,6 +186,7 @@ async def _call(facts: Mapping[str, Any]) -> UpstreamResponse:
     return await edge_models(import_from_javascript("cloudflare:workers").env).run(**edge)
 
 
-def _head_of(response: UpstreamResponse) -> Head:
+def _head_of(response: UpstreamResponse, waited_ms: float) -> Head:
     headers = {name: value for name in _KEPT_HEADERS if (value := response.header(name)) is not None}
+    headers[WAITED_HEADER] = f"{waited_ms:.1f}"
     return Head(response.status, headers)

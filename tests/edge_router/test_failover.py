@@ -272,3 +272,19 @@ async def test_retry_after_survives_the_heartbeat() -> None:
 
     assert chunks[-1]["error"]["code"] == "rate_limited"
     assert chunks[-1]["nearside"]["retry_after_s"] == 7
+
+
+async def test_late_call_that_several_wait_for() -> None:
+    """Is not doubled: they asked to share one."""
+    world = World(single_flight="cloud", clock=RunningClock())
+    asking = Asking(world)
+    await asking.settle()
+    world.cloud.calls.clear()
+    world.cloud.handler = lambda call: FakeUpstreamResponse(0.1, json.dumps(completion()).encode())
+
+    await asyncio.gather(*(asking.ask(use_cache=True) for _ in range(2)))
+    shared = [call.region_id for call in world.cloud.calls]
+    await asking.ask(use_cache=True, seed=1)
+
+    assert "iad" not in shared
+    assert "iad" in [call.region_id for call in world.cloud.calls]
