@@ -11,8 +11,8 @@ from .latency import ENOUGH_SAMPLES, Summary
 SHARE: Final = 0.05  # hedges per call, in the long run
 BURST: Final = 10.0  # hedges that may come at once
 # A tail of exactly one call in twenty is the p95 itself, and waiting for it would hedge nothing. Times that are merely
-# spread stay below three medians.
-MAX_MEDIANS: Final = 3.0
+# spread stay mostly below two medians.
+MAX_MEDIANS: Final = 2.0
 MIN_DELAY_S: Final = 0.02
 
 
