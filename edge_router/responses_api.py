@@ -21,6 +21,8 @@ _PASSED_ON = (
     "user",
     "metadata",
     "use_cache",
+    "cache_ttl_s",
+    "cache_tags",
     "max_latency_ms",
     "cascade",
     "residency",

@@ -53,12 +53,12 @@ class AnswerCache:
             self._memory.drop(key)
             return None
         if kept is None:
-            self._memory.put(key, entry, len(entry.body), self._clock.now_s())
+            self._memory.put(key, entry, entry.size_bytes, self._clock.now_s())
         return entry
 
     async def put(self, tenant: str, key: str, entry: Entry, request_id: str) -> bool:
         """Whether the store has it; the isolate has it anyway."""
-        self._memory.put(key, entry, len(entry.body), self._clock.now_s())
+        self._memory.put(key, entry, entry.size_bytes, self._clock.now_s())
         ttl_s = max(MIN_STORE_TTL_S, ceil(entry.kept_s))
         try:
             await self._store.put(_name(tenant, key), encode_entry(entry), ttl_s=ttl_s)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+_FIELDS = frozenset({"use_cache", "temperature", "tools", "functions", "cache_ttl_s", "cache_tags"})
 _FRESH_ONLY = frozenset({"no-cache", "no-store"})
 
 
@@ -39,12 +40,17 @@ class Directives:
         return None if self.max_age_s is None and not self.min_fresh_s else 0.0
 
 
+DEFAULT = Directives()
+
+
 def read_directives(body: Mapping[str, Any], cache_control: str | None) -> Directives:
     """`use_cache`, the sampling parameters and `Cache-Control`, in that order of strength.
 
     body: validated. An explicit temperature above 0 asks for variety, so it is not cached unless `use_cache` says so.
     Tools: their calls have effects, so they are not cached by default either.
     """
+    if not cache_control and body.keys().isdisjoint(_FIELDS):  # most requests
+        return DEFAULT
     wanted = body.get("use_cache")
     allowed = wanted is not False and (
         bool(wanted) or not ((body.get("temperature") or 0) > 0 or body.get("tools") or body.get("functions"))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from sys import getsizeof
 from typing import Any, Literal
 
 from .directives import Directives
@@ -11,6 +12,7 @@ from .policy import Lifetimes
 
 VERSION = 2  # of the stored form; another version reads as a miss
 MAX_ENTRY_BYTES = 1024 * 1024
+_FACTS_BYTES = 1024  # what an entry's other fields take, generously
 SPREAD = 0.1  # of a lifetime, either way: entries stored together would otherwise all expire together
 
 # fresh: serve it. stale: serve it, and refresh it. fallback: only when every model fails. expired: of no use.
@@ -37,6 +39,11 @@ class Entry:
     tokens: int = 0
     tags: tuple[str, ...] = ()
     question: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """In memory, where text beyond Latin-1 takes two or four bytes a character."""
+        return getsizeof(self.body) + getsizeof(self.question) + _FACTS_BYTES
 
     @property
     def kept_s(self) -> float:

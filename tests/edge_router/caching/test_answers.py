@@ -19,7 +19,7 @@ TAGGED = replace(ENTRY, tags=("docs", "v1"))
 class Isolate:
     """One isolate's cache over a store that several share."""
 
-    def __init__(self, store: Store, clock: FakeClock, *, memory_bytes: int = 1000) -> None:
+    def __init__(self, store: Store, clock: FakeClock, *, memory_bytes: int = 10_000) -> None:
         self.log = CollectingLog()
         self.cache = AnswerCache(store, memory_bytes=memory_bytes, clock=clock, log=self.log)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from edge_router.caching.policy import Lifetimes
+from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
 from tests.edge_router.harness import (
     CLOUD_FAST,
@@ -18,9 +19,15 @@ from tests.edge_router.harness import (
     read_json,
     read_stream,
 )
-from tests.fakes import FailingStore, FakeClock, FakeCounters, FakeFlights, FakeUpstreamResponse
+from tests.fakes import CloudCall, EdgeCall, FailingStore, FakeClock, FakeCounters, FakeFlights, FakeUpstreamResponse
 
 ACME, OTHER, ADMIN = bearer("acme"), bearer("other"), bearer("boss")
+
+
+def down(_: EdgeCall | CloudCall) -> FakeUpstreamResponse:
+    raise UpstreamError("down")
+
+
 TAG = {"nearside-cache-tags": "docs, v1"}
 
 
@@ -95,6 +102,29 @@ async def test_purge_of_one_entry() -> None:
 
     assert read_json(reply)["purged"] == {"key": key}
     assert not await is_cached(around)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**20], ids=["KV", "memory"])
+@pytest.mark.parametrize("age_s", [1, 150, 500], ids=["fresh", "stale", "in an outage"])
+async def test_same_question_of_another_tenant(memory_bytes: int, age_s: float) -> None:
+    """Gets an answer of its own, whatever is stored of the first one's, also while every model fails."""
+    around = world(memory_cache_bytes=memory_bytes)
+    isolate = around.gateway()
+    await asked(around, of=isolate)
+    around.clock.advance(age_s)
+    if age_s == 500:
+        around.edge.handler, around.cloud.handler = down, down
+    own = await asked(around, of=isolate)
+    others = await asked(around, headers=OTHER, of=isolate)
+
+    assert own.headers["nearside-served-by"] == "exact-cache"
+    if age_s == 500:
+        assert others.status == 502
+    else:
+        assert others.headers["nearside-served-by"] == "edge-model"
+        assert cache_of(others)["key"] != cache_of(own)["key"]
+    counts = await stats(around, OTHER)
+    assert (counts["hits"]["total"], counts["stale"], counts["misses"]) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("by", ["key", "tag", "tenant"])

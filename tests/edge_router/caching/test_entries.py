@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -81,6 +82,14 @@ NOW = Directives()
 def test_freshness(age_s: float, asked: Directives, expected: str) -> None:
     """By its own lifetime and by what the request accepts."""
     assert STALE.freshness(1_000.0 + age_s, asked) == expected
+
+
+def test_size_of_an_entry_in_memory() -> None:
+    """Counts bytes, not characters, and what stands beside the body."""
+    sizes = [replace(ENTRY, body=character * 10_000).size_bytes for character in ("a", "é", "東", "👍")]
+
+    assert [size // 10_000 for size in sizes] == [1, 1, 2, 4]
+    assert ENTRY.size_bytes > 1000
 
 
 def test_entry_is_kept_as_long_as_it_can_be_of_use() -> None:
