@@ -126,6 +126,7 @@ class Answering:
             if replayed is not None:
                 return replayed
         if asked.only_if_cached:
+            report.cache = "unserved"
             raise NotCached("No stored answer will do, and 'Cache-Control: only-if-cached' lets no model be asked.")
 
         if is_stored:

@@ -14,7 +14,7 @@ from .cascade.outcome import Outcome
 from .location import UNKNOWN, Location
 
 ServedBy = Literal["exact-cache", "semantic-cache", "edge-model", "cloud"]
-CacheOutcome = Literal["hit", "miss", "stale", "bypass"]
+CacheOutcome = Literal["hit", "miss", "stale", "bypass", "unserved"]
 CacheTier = Literal["memory", "kv", "semantic"]
 # Of the semantic cache: found or not; why it was not asked; what failed.
 SemanticOutcome = Literal[
@@ -169,6 +169,8 @@ class Report:
     def _cache_status(self) -> str:
         if self.cache is None:  # refused before, or no business of the cache
             return "nearside; fwd=bypass"
+        if self.cache == "unserved":  # neither a hit nor forwarded: `only-if-cached`
+            return "nearside; detail=only-if-cached"
         parts = ["nearside; hit" if self.cache == "hit" else f"nearside; fwd={self.cache}"]
         if self.failed_status is not None:
             parts.append(f"fwd-status={self.failed_status}")

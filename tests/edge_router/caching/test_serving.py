@@ -264,6 +264,7 @@ async def test_only_if_cached_finds_nothing(cache_control: str) -> None:
 
     assert (reply.status, error_of(reply)["code"]) == (504, "not_cached")
     assert reply.headers["x-should-retry"] == "false"
+    assert reply.headers["cache-status"] == "nearside; detail=only-if-cached"
     assert around.calls == 0
 
 
