@@ -8,7 +8,7 @@ are round guesses by size, to begin with: nothing was measured on Workers AI or 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import inf
@@ -108,6 +108,10 @@ class Catalog:
         self.models = tuple(models)
         self._by_id = {model.id: model for model in models}
         self._wildcards = [model for model in models if model.id.endswith("*")]
+        self._by_tier = {
+            tier: tuple(model for model in models if model.tier == tier and not model.id.endswith("*"))
+            for tier in TIERS
+        }
 
     def find(self, model_id: str) -> Model | None:
         """The entry for an id, a wildcard's filled in with the id asked for."""
@@ -121,9 +125,9 @@ class Catalog:
                 return Model(**{**asdict(model), "id": model_id})
         return None
 
-    def in_tier(self, tier: Tier) -> Iterable[Model]:
+    def in_tier(self, tier: Tier) -> Sequence[Model]:
         """Models that the router may choose by itself: a wildcard is only ever pinned."""
-        return (model for model in self.models if model.tier == tier and not model.id.endswith("*"))
+        return self._by_tier[tier]
 
     @cached_property
     def version(self) -> str:

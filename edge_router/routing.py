@@ -28,6 +28,10 @@ Reason = Literal[
     "simple",  # complexity below the lower threshold
     "medium",  # between the thresholds
     "complex",  # above the upper threshold
+    "escalated",  # the edge's answer was rejected, so the cloud was asked
+    "raced",  # the cloud was asked at the same time and answered in place of the edge
+    "edge-absent",  # there is no AI binding
+    "edge-allowance",  # the free allocation of Workers AI is used up
     "cached",  # nothing was routed
 ]
 AUTO: Final = "auto"

@@ -92,22 +92,22 @@ def workerd_servers() -> dict[str, Any]:
     """The file that workers.mjs reads. Needs build/worker/ (scripts/stage) and python_modules/."""
     config = tomllib.loads((ROOT / "wrangler.toml").read_text())
     flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
-    vendored = _vendored(config.get("python_modules", {}).get("exclude", []))
+    vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
     python: dict[str, Any] = {"options": {"compatibilityFlags": flags}}
     record = {"key:bench": json.dumps({"tenant": "bench", "hashes": [hash_secret(SECRET)]})}
     return {
         "compatibilityDate": config["compatibility_date"],
         "servers": [
-            _server(SDK_HELLO, WORKERS, [_module(WORKERS / "hello_sdk.py", WORKERS), *vendored], **python),
-            _server("python-hello-raw", WORKERS, [_module(WORKERS / "hello_raw.py", WORKERS), *vendored], **python),
-            _server(
+            server(SDK_HELLO, WORKERS, [_module(WORKERS / "hello_sdk.py", WORKERS), *vendored], **python),
+            server("python-hello-raw", WORKERS, [_module(WORKERS / "hello_raw.py", WORKERS), *vendored], **python),
+            server(
                 "python-kv",
                 WORKERS,
                 [_module(WORKERS / "hello_kv.py", WORKERS), *vendored],
                 options={"compatibilityFlags": flags, "kvNamespaces": ["CACHE"]},
                 seed={"CACHE": {"hello": "hello" * 200}},
             ),
-            _server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
+            server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
             _nearside(OPEN, {"AUTH": "open"}, config, vendored, {}, flags),
             _nearside(FROM_KV, {"AUTH": "open", "MEMORY_CACHE_MIB": 0}, config, vendored, {}, flags),
             _nearside(KEYED, {"AUTH": "keys"}, config, vendored, record, flags),
@@ -119,13 +119,13 @@ def stream_servers(upstream_url: str) -> dict[str, Any]:
     """Our Worker with the paced upstream as its only region, and the smallest Python Worker that passes a body on."""
     config = tomllib.loads((ROOT / "wrangler.toml").read_text())
     flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
-    vendored = _vendored(config.get("python_modules", {}).get("exclude", []))
+    vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
     variables = {"AUTH": "open", "CLOUD_REGIONS": [{"id": "paced", "url": upstream_url}]}
     options = {"compatibilityFlags": flags, "bindings": {"UPSTREAM": upstream_url}}
     return {
         "compatibilityDate": config["compatibility_date"],
         "servers": [
-            _server(FORWARDER, WORKERS, [_module(WORKERS / "forwarder.py", WORKERS), *vendored], options=options),
+            server(FORWARDER, WORKERS, [_module(WORKERS / "forwarder.py", WORKERS), *vendored], options=options),
             _nearside(STREAMS, variables, config, vendored, {}, flags),
         ],
     }
@@ -141,7 +141,7 @@ def _nearside(
 ) -> dict[str, Any]:
     entry = STAGED / Path(config["main"]).name
     others = sorted(path for path in STAGED.rglob("*.py") if path != entry)
-    return _server(
+    return server(
         name,
         STAGED,
         [*(_module(path, STAGED) for path in (entry, *others)), *vendored],
@@ -175,7 +175,7 @@ def _stand_ins(config: dict[str, Any]) -> list[str]:
     return [config["ai"]["binding"], *(entry["binding"] for entry in config.get("vectorize", [])), *limiters]
 
 
-def _server(name: str, root: Path, modules: list[dict[str, str]], **rest: Any) -> dict[str, Any]:
+def server(name: str, root: Path, modules: list[dict[str, str]], **rest: Any) -> dict[str, Any]:
     return {
         "name": name,
         "modulesRoot": str(root),
@@ -192,7 +192,7 @@ def _module(path: Path, root: Path) -> dict[str, str]:
     return {"type": kind, "path": str(path.relative_to(root)), "file": str(path)}
 
 
-def _vendored(exclude: list[str]) -> list[dict[str, str]]:
+def vendored_modules(exclude: list[str]) -> list[dict[str, str]]:
     """Named and typed as wrangler does: data, except the SDK's JavaScript."""
     modules = []
     for path in sorted(VENDORED.rglob("*")):

@@ -103,6 +103,8 @@ def write_card(figures: Figures, path: Path, *, data: str, weights_bytes: int, i
             ],
         ),
         "thresholds": _thresholds(figures),
+        "weak": f"{sum(row.weak or 0.0 for row in figures.corpus.rows) / len(figures.corpus.rows):.3f}",
+        "strong": f"{sum(row.strong or 0.0 for row in figures.corpus.rows) / len(figures.corpus.rows):.3f}",
     }
     text = TEXT.read_text()
     text = _MARK.sub("", text) if is_shipped else _SHIPPED_ONLY.sub("", text)

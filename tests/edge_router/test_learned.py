@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 from edge_router import learned, router_weights
 from edge_router.complexity import ComplexityScorer
-from edge_router.learned import LearnedRouter, ShapeModel, Weights, WeightsRejected, pack, shipped, unpack, weights_of
+from edge_router.learned import (
+    LearnedRouter,
+    ShapeModel,
+    Weights,
+    WeightsRejected,
+    best_scorer,
+    pack,
+    shipped,
+    unpack,
+    weights_of,
+)
 from edge_router.text_features import NAMES, SHAPES
 
 ROUTER = shipped()
@@ -46,6 +56,10 @@ HARD_TO_READ = {
     "200 KB of Japanese": "漢字かな。" * 13_000,
     "200 KB of options": "\nA) yes" * 28_000,
     "200 KB of code": "def add(a, b):\n    return a + b\n" * 6000,
+    "200 KB of letters and digits": "a1b2c3" * 33_000,
+    "200 KB of sentences of a letter": "A b. C d? " * 20_000,
+    "26 options after a long question": "a1b2 " * 700 + "".join(f"\n{chr(65 + i)}) word a1 b2" for i in range(26)),
+    "a story that asks without end": "1 2 " + "find t " * 280,
     "numbers that are none": "1.2.3,,4 9" + "9" * 400,
 }
 
@@ -147,6 +161,79 @@ def test_edge_share_out_of_range(share: float) -> None:
     """A share is a share; the message names it."""
     with pytest.raises(ValueError, match="edge_share must be in"):
         ROUTER.threshold_for_edge_share(share)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_quality_floor_keeps_less_at_the_edge(one: float, other: float) -> None:
+    """0 keeps all, since nothing has to be recovered."""
+    low, high = sorted([one, other])
+
+    assert 0.0 <= ROUTER.threshold_for_quality_floor(high) <= ROUTER.threshold_for_quality_floor(low) <= 1.0
+    assert ROUTER.threshold_for_quality_floor(0.0) == 1.0
+
+
+def test_quality_floor_follows_the_curve() -> None:
+    """The share of traffic that may stay is the largest that still recovers enough."""
+    router = LearnedRouter(tiny_weights())
+
+    assert [router.threshold_for_quality_floor(floor) for floor in (1.0, 0.81, 0.8, 0.01, 0.0)] == [
+        0.0, 0.0, 0.5, 0.5, 1.0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.1, float("nan")])
+def test_quality_floor_out_of_range(floor: float) -> None:
+    with pytest.raises(ValueError, match="quality_floor must be in"):
+        ROUTER.threshold_for_quality_floor(floor)
+
+
+@given(st.floats(0, 1), st.booleans())
+def test_thresholds_of_the_tiers(target: float, is_floor: bool) -> None:
+    """In order, whatever is asked for; at the ends one side gets all."""
+    found = ROUTER.thresholds(edge_share=None if is_floor else target, quality_floor=target if is_floor else None)
+
+    assert 0.0 <= found.edge_large <= found.cloud_fast <= found.cloud_quality <= 1.0
+    assert ROUTER.thresholds(edge_share=0.0, quality_floor=None).cloud_fast == 0.0
+    assert ROUTER.thresholds(edge_share=1.0, quality_floor=None).cloud_fast == 1.0
+
+
+def test_thresholds_of_nothing() -> None:
+    with pytest.raises(ValueError, match="is needed"):
+        ROUTER.thresholds(edge_share=None, quality_floor=None)
+
+
+def test_shares_of_the_default_point() -> None:
+    """60 % stay at the edge, half of them in its smaller tier; of the others three quarters go to cloud-fast."""
+    found = ROUTER.thresholds(edge_share=0.6, quality_floor=None)
+    shares = [ROUTER.edge_share_at(each) for each in (found.edge_large, found.cloud_fast, found.cloud_quality)]
+
+    assert shares == pytest.approx([0.3, 0.6, 0.9], abs=0.011)
+
+
+@given(any_text)
+def test_scores_stay_inside_their_ends(text: str) -> None:
+    """Never 0 or 1, so that an edge share of all or of nothing holds for every prompt."""
+    assert 0.0 < ROUTER.score(text) < 1.0
+    assert 0.0 < learned.logistic(-1e9) < learned.logistic(1e9) < 1.0
+
+
+def test_best_scorer() -> None:
+    """The shipped router, as long as its weights can be used."""
+    scorer, why_not = best_scorer()
+
+    assert (scorer.name, why_not) == ("learned", None)
+
+
+def test_best_scorer_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keyword rules with their own thresholds, and one line that says why."""
+    monkeypatch.setattr(router_weights, "FORMAT", 99)
+    scorer, why_not = best_scorer()
+
+    assert scorer.name == "rules"
+    assert why_not == f"router weights have format 99, not {learned.FORMAT}; run scripts/train_router"
+    assert scorer.thresholds(edge_share=0.1, quality_floor=None) == scorer.thresholds(
+        edge_share=None, quality_floor=0.9
+    )
 
 
 def tiny_weights(*, number: int = NAMES.index("words")) -> Weights:

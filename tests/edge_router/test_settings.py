@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge_router.catalog import DEFAULT_MODELS
-from edge_router.settings import VARIABLES, Region, SettingsError, read_settings
+from edge_router.settings import DEFAULT_EDGE_SHARE, VARIABLES, Region, SettingsError, read_settings
 
 REGION: dict[str, Any] = {"id": "fra", "url": "https://fra.test", "latitude": 50.1, "longitude": 8.7}
 MODEL = {"id": "m1", "side": "edge", "tier": "edge-small", "context_window_tokens": 1000}
@@ -86,3 +86,38 @@ def test_variable_with_a_wrong_value(name: str, value: object, where: str) -> No
 def test_list_of_variables() -> None:
     """What the Worker's entry has to read from its environment."""
     assert {"AUTH", "CLOUD_REGIONS", "CATALOG", "CACHE_TTL_S"} <= set(VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        pytest.param({}, (DEFAULT_EDGE_SHARE, None), id="neither"),
+        pytest.param({"EDGE_SHARE": 0.25}, (0.25, None), id="share"),
+        pytest.param({"EDGE_SHARE": "0"}, (0.0, None), id="share of nothing, as text"),
+        pytest.param({"QUALITY_FLOOR": 0.9}, (None, 0.9), id="floor"),
+    ],
+)
+def test_point_that_the_router_is_set_to(
+    variables: dict[str, Any], expected: tuple[float | None, float | None]
+) -> None:
+    """One of the two decides."""
+    settings = read_settings(variables)
+
+    assert (settings.edge_share, settings.quality_floor) == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"EDGE_SHARE": 0.5, "QUALITY_FLOOR": 0.5}, "QUALITY_FLOOR: EDGE_SHARE is set as well"),
+        ({"EDGE_SHARE": 1.5}, "EDGE_SHARE"),
+        ({"EDGE_SHARE": "most"}, "EDGE_SHARE"),
+        ({"QUALITY_FLOOR": -1}, "QUALITY_FLOOR"),
+    ],
+)
+def test_point_that_can_not_be_set(variables: dict[str, Any], named: str) -> None:
+    """Stops with one line that names the variable."""
+    with pytest.raises(SettingsError, match=named) as caught:
+        read_settings(variables)
+
+    assert "\n" not in str(caught.value)
