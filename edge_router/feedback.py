@@ -5,33 +5,22 @@ one question. A rating, `POST /v1/feedback`, finds it by its request id.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import islice
-from zlib import crc32
 
 from . import text_features
 from .chat_call import ChatCall
 from .complexity import HEAD_CHARACTERS, TAIL_CHARACTERS
 from .errors import GatewayError, NotFound, StoreError
-from .feedback_records import AnswerRecord, Rating
+from .feedback_records import AnswerRecord, Rating, hashed_terms
 from .ports import Background, Clock, FeedbackStore, Log
 from .timers import done_within
 
-HASH_BITS = 20
 MAX_FEATURES = 96  # of one question: its first words and pairs
 FLUSH_AFTER_S = 1.0
 MAX_WAITING = 100  # notes of an isolate; then they are written at once
 LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
-
-
-def hashed_terms(terms: Iterable[str]) -> list[int]:
-    """Words and pairs as numbers below 2 ** HASH_BITS, each once, sorted: their order is not kept.
-
-    It hides a text from a reader, not from someone who tries out words: docs/feedback.md.
-    """
-    mask = (1 << HASH_BITS) - 1
-    return sorted({crc32(term.encode("utf-8", "replace")) & mask for term in terms})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ The SQL runs in a Durable Object in the Worker and on CPython's sqlite3 in tests
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
+from zlib import crc32
 
 from .sql import Sql
 
+HASH_BITS = 20
 MAX_UNRATED = 10_000  # the newest; a rating comes soon or never
 MAX_LABELLED = 10_000
 UNRATED_S = 30 * 86_400.0
@@ -43,6 +45,15 @@ class AnswerRecord:
     def is_labelled(self) -> bool:
         """Whether anything can be learned from it."""
         return bool(self.rating or self.escalated)
+
+
+def hashed_terms(terms: Iterable[str]) -> list[int]:
+    """Words and pairs as numbers below 2 ** HASH_BITS, each once, sorted: their order is not kept.
+
+    It hides a text from a reader, not from someone who tries out words: docs/feedback.md.
+    """
+    mask = (1 << HASH_BITS) - 1
+    return sorted({crc32(term.encode("utf-8", "replace")) & mask for term in terms})
 
 
 class FeedbackTable:

@@ -141,15 +141,17 @@ class LearnedRouter:
 
 
 def shipped() -> LearnedRouter:
-    """The router with the weights of this release. About 20 ms: call it once, at start.
+    """The router with the weights of this release. About 20 ms: call it once, at start. Raises WeightsRejected."""
+    return LearnedRouter(shipped_weights())
 
-    Raises WeightsRejected when they cannot be used.
-    """
+
+def shipped_weights() -> Weights:
+    """Raises WeightsRejected when they cannot be used."""
     try:  # not at the top: what is missing or broken is to be refused
         module = import_module("edge_router.router_weights")
     except (ImportError, SyntaxError) as exc:
         raise WeightsRejected(f"router weights cannot be imported ({exc}); run scripts/train_router") from exc
-    return LearnedRouter(weights_of(module))
+    return weights_of(module)
 
 
 def best_scorer() -> "tuple[LearnedRouter | KeywordRules, str | None]":

@@ -3,6 +3,7 @@
     scripts/train_router ../shared/data/router_train.jsonl.gz                  the weights that are shipped
     scripts/train_router my_logs.jsonl --output my_weights.py --card my_card/router.md
     scripts/train_router my_logs.jsonl --quick                                 few folds, rough figures
+    scripts/train_router --from-feedback export.jsonl                          the shipped weights, adjusted
 
 Each line: {"prompt": "…", "weak_score": 0, "strong_score": 1, "benchmark": "…", "subject": "…"}. The scores say how
 good the weak and the strong model's answers were, usually 0 to 1; a thousand rows are a good start. Rows without scores
@@ -17,8 +18,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from edge_router.learned import WeightsRejected, shipped_weights
 from scripts.training.card import Figures, write_card
 from scripts.training.console import CannotRun, console, progress, quality_table, rows_of
+from scripts.training.feedback import CannotLearn, learn, read_ratings
 from scripts.training.fitting import calibrated, models_of, read_corpus, sampled
 from scripts.training.rows import Row, prompt_key
 from scripts.training.student import TREES
@@ -35,8 +38,8 @@ QUICK_TREES = 24
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
-        _run(arguments)
-    except (CannotRun, TooLarge) as exc:
+        (_adjust if arguments.from_feedback else _run)(arguments)
+    except (CannotRun, CannotLearn, TooLarge, WeightsRejected) as exc:
         print(f"scripts/train_router: {exc}", file=sys.stderr)
         return 2
     except OSError as exc:
@@ -50,11 +53,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="scripts/train_router", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("file", type=Path, metavar="DATA.jsonl[.gz]", help="prompts with scores")
+    add("file", type=Path, nargs="?", metavar="DATA.jsonl[.gz]", help="prompts with scores")
+    add("--from-feedback", type=Path, metavar="EXPORT.jsonl", help="of GET /v1/feedback/export; needs no prompts")
     add("--output", type=Path, metavar="WEIGHTS.py", default=ROOT / "edge_router" / "router_weights.py")
     add("--card", type=Path, metavar="CARD.md", default=SHIPPED_CARD, help="plots go beside it")
     add("--quick", action="store_true", help="3 folds, smaller trees, no out-of-domain figures")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if (arguments.file is None) == (arguments.from_feedback is None):
+        parser.error("give either DATA.jsonl or --from-feedback EXPORT.jsonl")
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -73,6 +80,24 @@ def _run(arguments: argparse.Namespace) -> None:
     for title, found, baselines in figures.tables():
         out.print(quality_table(title, found, baselines))
     out.print(f"{arguments.output}: {len(source):,} bytes; {arguments.card}", soft_wrap=True, highlight=False)
+
+
+def _adjust(arguments: argparse.Namespace) -> None:
+    try:
+        rows = read_ratings(arguments.from_feedback)
+    except OSError as exc:
+        raise CannotRun(f"cannot read {exc.filename}: {exc.strerror}") from exc
+    learned = learn(shipped_weights(), rows)
+    source = source_of(learned.weights)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_bytes(source)
+    before, level, words = learned.losses
+    out = console(stderr=False)
+    out.print(f"{learned.rows:,} answers of the edge, {learned.failed:,} of them bad; {learned.words:,} words adjusted")
+    out.print(
+        f"log loss on answers not learned from: {before:.4f} before, {level:.4f} by level, {words:.4f} by words too"
+    )
+    out.print(f"{arguments.output}: {len(source):,} bytes", soft_wrap=True, highlight=False)
 
 
 def only_seen(rows: Sequence[Row]) -> list[Row]:

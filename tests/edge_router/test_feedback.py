@@ -8,8 +8,8 @@ import pytest
 
 from edge_router import feedback_records
 from edge_router.auth import hash_secret
-from edge_router.feedback import MAX_FEATURES, MAX_WAITING, FeedbackBook, hashed_terms
-from edge_router.feedback_records import LABELLED_S, UNRATED_S, AnswerRecord, FeedbackTable
+from edge_router.feedback import MAX_FEATURES, MAX_WAITING, FeedbackBook
+from edge_router.feedback_records import LABELLED_S, UNRATED_S, AnswerRecord, FeedbackTable, hashed_terms
 from edge_router.location import UNKNOWN
 from edge_router.replies import Reply
 from tests.edge_router.harness import SIMPLE_PROMPT, World, chat_body, error_of, read_json, read_stream
