@@ -149,6 +149,7 @@ class StreamRelay:
         if self._take_usual(event):
             sent.append(data)
             return
+        self._usual = None  # an event without choices may change the head
         if event.get("error"):
             raise UpstreamError("The model's stream broke off with an error.")
         if isinstance(event.get("usage"), dict):
