@@ -5,7 +5,7 @@ entry's, and no text of a prompt stands in the index. A look-up is never waited 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal, Protocol
@@ -83,6 +83,11 @@ class SemanticCache:
 
         accepts: whether an entry is fresh enough for this request.
         """
+        # Imported at the first look-up and before its time runs: a Worker whose tenants don't use it should not pay for
+        # the word lists at its start. What it costs: docs/semantic-cache.md.
+        from .verifier import shipped
+
+        shipped()
         report, started_ms = call.report, self._clock.elapsed_ms()
         try:
             embedded = Embedded(question, await self._vector(question))
@@ -123,20 +128,8 @@ class SemanticCache:
                 self._log.event("semantic_write_failed", reason=exc.message)
 
     async def _vector(self, question: Question) -> list[float]:
-        """Raises UpstreamError. The first time the verifier is loaded while the embedder works: a Worker whose tenants
-        don't use it should not pay for the word lists at its start.
-        """
-        embedding = asyncio.ensure_future(
-            self._embedder.embed([question.text], timeout_s=self._timeout_s * EMBEDDING_SHARE)
-        )
-        try:
-            await asyncio.sleep(0)  # until the call has been made
-            from . import verifier  # noqa: F401
-
-            [vector] = await embedding
-        except asyncio.CancelledError:
-            embedding.cancel()
-            raise
+        """Raises UpstreamError."""
+        [vector] = await self._embedder.embed([question.text], timeout_s=self._timeout_s * EMBEDDING_SHARE)
         if not any(vector):
             raise UpstreamError("The embedder's answer has no direction.")
         return vector
@@ -174,17 +167,8 @@ class SemanticCache:
         gone = [each.key for each, entry in found if entry is None and each.at_s < gone_before_s]
         if gone:
             call.background.run(self._drop(gone))
-        from .verifier import DEFAULT_THRESHOLD, is_same, verify
-
-        threshold = call.tenant.semantic_threshold or DEFAULT_THRESHOLD
-        best, best_score = None, 0.0
-        for candidate, entry in found:
-            if not entry or entry.question is None or not accepts(entry):
-                continue
-            verdict = verify(question.text, entry.question, candidate.cosine)
-            if is_same(verdict, threshold) and verdict.score > best_score:
-                best, best_score = Hit(candidate.key, entry, candidate.cosine), verdict.score
-        return best
+        hits = [Hit(each.key, entry, each.cosine) for each, entry in found if entry and accepts(entry)]
+        return surest(question.text, hits, call.tenant.semantic_threshold)
 
     async def _read(self, tenant: str, candidate: Candidate) -> tuple[Candidate, Entry | Literal[False] | None]:
         """The entry; None when it is gone, False when nobody can tell."""
@@ -203,6 +187,19 @@ class SemanticCache:
     def _fail(self, call: ChatCall, outcome: SemanticOutcome, reason: str | None) -> None:
         call.report.semantic = outcome
         self._log.event("semantic_failed", request_id=call.report.request_id, outcome=outcome, reason=reason)
+
+
+def surest(question: str, hits: Iterable[Hit], threshold: float | None) -> Hit | None:
+    """Of those that ask the same. threshold: None for the default."""
+    from .verifier import DEFAULT_THRESHOLD, is_same, verify
+
+    best, best_score = None, 0.0
+    for hit in hits:
+        if hit.entry.question is not None:
+            verdict = verify(question, hit.entry.question, hit.cosine)
+            if is_same(verdict, threshold or DEFAULT_THRESHOLD) and verdict.score > best_score:
+                best, best_score = hit, verdict.score
+    return best
 
 
 def read_candidates(answer: Any) -> list[Candidate]:

@@ -67,10 +67,11 @@ def is_same(verdict: Verdict, threshold: float = DEFAULT_THRESHOLD) -> bool:
 
 
 @cache
-def _shipped() -> PairVerifier:
+def shipped() -> PairVerifier:
+    """With the weights that come with the gateway."""
     return PairVerifier(load_weights(weights))
 
 
 def verify(asked: str, stored: str, cosine: float) -> Verdict:
-    """With the weights that come with the gateway."""
-    return _shipped().verify(asked, stored, cosine)
+    """By the verifier that is shipped."""
+    return shipped().verify(asked, stored, cosine)
