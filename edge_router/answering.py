@@ -24,7 +24,7 @@ from .latency_sharing import SharedLatencies
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Vectors
 from .region_watch import RegionWatch
 from .report import CacheTier, Report, with_report
-from .requests import parse_chat
+from .requests import JsonBody, parse_chat
 from .runs import ChatRun, Keeping, Services, name_model
 from .semantic.cache import Embedded, Hit, SemanticCache
 from .semantic.question import read_question
@@ -151,11 +151,15 @@ class Answering:
         return self._decider.explain(call)
 
     def _key(self, call: ChatCall, body: Mapping[str, Any]) -> str:
-        version = self._settings.catalog.version
+        tenant, version = call.tenant.id, self._settings.catalog.version
         normalisation = call.tenant.cache.normalisation or self._settings.cache_normalisation
-        return cache_key(
-            body, tenant=call.tenant.id, endpoint=ENDPOINT, catalog_version=version, normalisation=normalisation
-        )
+        known = body.keys_by if isinstance(body, JsonBody) else {}
+        key = known.get((tenant, normalisation))
+        if key is None:
+            key = known[tenant, normalisation] = cache_key(
+                body, tenant=tenant, endpoint=ENDPOINT, catalog_version=version, normalisation=normalisation
+            )
+        return key
 
     async def _look_up(self, call: ChatCall, key: str, asked: Directives) -> tuple[Entry, CacheTier] | None:
         report, started_ms = call.report, self._clock.elapsed_ms()

@@ -12,10 +12,15 @@ from .tokens import estimate_tokens
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
+# Made once: `json.dumps` with options makes an encoder at each call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def dump(value: object) -> str:
     """Compact JSON, always valid as UTF-8: half of a surrogate pair, which JSON may carry, is escaped."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text if text.isascii() or _is_utf8(text) else json.dumps(value, separators=(",", ":"))
+    text = _encode(value)
+    return text if text.isascii() or _is_utf8(text) else _encode_ascii(value)
 
 
 def completion(

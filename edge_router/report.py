@@ -22,6 +22,9 @@ SemanticOutcome = Literal[
 ]
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only; made once, not per response
+
+
 @dataclass(slots=True)
 class Report:
     """Filled in while one request is handled. Scope: request.
@@ -144,7 +147,7 @@ class Report:
         return {name: value for name, value in facts.items() if value is not None}
 
     def body_json(self) -> str:
-        return json.dumps(self.body(), separators=(",", ":"))
+        return _encode(self.body())
 
     def _cache_body(self) -> dict[str, Any] | None:
         if self.cache is None:

@@ -278,12 +278,28 @@ _ERROR_CODES = {  # pydantic's name -> OpenAI's
 _HEADER_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def parse_json_object(text: str) -> dict[str, Any]:
+class JsonBody(dict[str, Any]):
+    """A request's JSON and what was found out about it. Never changed, so that requests with the same text share it.
+
+    place: by which whoever parsed it keeps it. chat: it read as a chat, once it was. keys_by: its keys in the
+    cache, by what they depend on besides.
+    """
+
+    __slots__ = ("chat", "keys_by", "place")
+
+    def __init__(self, fields: dict[str, Any], place: str) -> None:
+        super().__init__(fields)
+        self.place = place
+        self.chat: ChatRequest | None = None
+        self.keys_by: dict[tuple[str, str], str] = {}
+
+
+def parse_json_object(text: str, place: str = "") -> JsonBody:
     """The body as a JSON object; raises RequestRejected for anything else, NaN and deep nesting included."""
     if _depth(text) > MAX_DEPTH:
         raise RequestRejected(f"The JSON is nested deeper than {MAX_DEPTH} levels.", code="invalid_json")
     try:
-        body = json.loads(text, parse_constant=_reject_constant, parse_float=_finite)
+        body = _decode(text)
     except RecursionError as exc:
         raise RequestRejected("The JSON is nested too deeply.", code="invalid_json") from exc
     except ValueError as exc:
@@ -291,14 +307,18 @@ def parse_json_object(text: str) -> dict[str, Any]:
         raise RequestRejected(f"The body is not valid JSON{position}.", code="invalid_json") from exc
     if not isinstance(body, dict):
         raise RequestRejected("The body must be a JSON object.", code="invalid_type")
-    return body
+    return JsonBody(body, place)
 
 
 def parse_chat(body: dict[str, Any]) -> ChatRequest:
     """Raises RequestRejected that names the first wrong parameter."""
+    if isinstance(body, JsonBody) and body.chat is not None:
+        return body.chat
     request = validated(ChatRequest, body)
     for param in _missing(request):
         raise RequestRejected(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if isinstance(body, JsonBody):
+        body.chat = request
     return request
 
 
@@ -417,6 +437,9 @@ def _finite(digits: str) -> float:
     if not isfinite(number):
         raise ValueError(f"{digits[:16]} is too large a number")
     return number
+
+
+_decode = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite).decode  # made once, not per request
 
 
 def _depth(text: str) -> int:

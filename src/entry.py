@@ -8,6 +8,7 @@ from workers import WorkerEntrypoint, import_from_javascript
 
 from adapters.analytics import AnalyticsEngine
 from adapters.cloud import FetchCloudRegions
+from adapters.conversions import install, raw
 from adapters.flights import DurableFlights
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
@@ -33,6 +34,8 @@ from edge_router.settings import VARIABLES, read_settings
 from edge_router.tally import Tally
 from feedback_log import DurableFeedback, FeedbackLog
 from single_flight import SingleFlight
+
+install()
 
 __all__ = ["Counters", "Default", "FeedbackLog", "SingleFlight"]
 
@@ -118,7 +121,7 @@ class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types o
 
     async def fetch(self, request: Any) -> Any:
         background = WaitUntil(self.ctx)
-        reply = await Isolate.gateway().handle(WorkerRequest(request.js_object), background)
+        reply = await Isolate.gateway().handle(WorkerRequest(raw(request)), background)
         return to_response(reply, background)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:

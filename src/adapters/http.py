@@ -1,15 +1,14 @@
 """The Worker's own HTTP: a JavaScript `Request` in, a JavaScript `Response` out."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from js import JSON, Object, ReadableStream, Response, TextEncoder, WritableStream
+from js import Object, ReadableStream, Response, TextEncoder, WritableStream
 from pyodide.ffi import JsException, create_proxy
 
-from adapters.javascript import from_object
+from adapters.javascript import from_object, to_object
 from edge_router.errors import BodyTooLarge, RequestRejected
 from edge_router.location import CF_FIELDS, read_location
 from edge_router.ports import Background
@@ -76,7 +75,7 @@ class WorkerRequest:
 
 def to_response(reply: Reply, background: Background) -> Any:
     """The JavaScript `Response`; the events of a stream are pumped into it after it was returned."""
-    init = JSON.parse(json.dumps({"status": reply.status, "headers": reply.headers}))
+    init = to_object({"status": reply.status, "headers": reply.headers})
     if isinstance(reply.body, str):
         return Response.new(reply.body, init)
     sink = _Sink(reply.body)

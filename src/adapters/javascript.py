@@ -5,13 +5,16 @@ from typing import Any
 
 from js import JSON
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_parse, _stringify = JSON.parse, JSON.stringify  # looked up once
+
 
 def to_object(value: Any) -> Any:
     """A plain JavaScript object from JSON-like data. Lone surrogates survive, because the JSON is ASCII."""
-    return JSON.parse(json.dumps(value, separators=(",", ":")))
+    return _parse(_encode(value))
 
 
 def from_object(value: Any) -> Any:
     """JSON-like data from a JavaScript object; None for `undefined`."""
-    text = JSON.stringify(value)
+    text = _stringify(value)
     return json.loads(text) if isinstance(text, str) else None

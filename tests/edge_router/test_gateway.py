@@ -550,3 +550,21 @@ async def test_stream_of_one_chunk() -> None:
     chunks = await read_stream(await world.ask(chat_body(COMPLEX_PROMPT, stream=True)))
 
     assert [("nearside" in each, "cost_usd" in each["nearside"]) for each in chunks] == [(True, True)]
+
+
+async def test_text_that_was_answered_from_memory() -> None:
+    """Is not read anew; what its headers ask for still counts, and another text has another answer."""
+    world = World(memory_cache_bytes=100_000)
+    gateway = world.gateway()
+    for _ in range(3):
+        reply = await world.ask(chat_body(), of=gateway)
+        await world.background.finish()
+    assert "detail=memory" in reply.headers["cache-status"]
+
+    fresh = await world.ask(chat_body(), of=gateway, headers={"nearside-use-cache": "false"})
+    again = await world.ask(chat_body(), of=gateway)
+    other = await world.ask(chat_body("Who?"), of=gateway)
+
+    assert fresh.headers["cache-status"] == "nearside; fwd=bypass"
+    assert read_json(again)["choices"] == read_json(reply)["choices"]
+    assert other.headers["cache-status"].startswith("nearside; fwd=miss")

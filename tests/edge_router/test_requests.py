@@ -279,10 +279,10 @@ def test_body_with_many_brackets(text: str) -> None:
 def test_parser_that_gives_up_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pyodide's stack is smaller than CPython's: its RecursionError is a 400 too."""
 
-    def loads(*_: object, **__: object) -> object:
+    def decode(text: str) -> object:
         raise RecursionError
 
-    monkeypatch.setattr("edge_router.requests.json.loads", loads)
+    monkeypatch.setattr("edge_router.requests._decode", decode)
 
     with pytest.raises(RequestRejected, match="too deeply"):
         parse_json_object("{}")
