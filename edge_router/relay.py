@@ -154,12 +154,14 @@ class StreamRelay:
             raise UpstreamError("The model's stream broke off with an error.")
         if isinstance(event.get("usage"), dict):
             self._usage = event["usage"]
+        known = dict(self._head)
         for name in ("id", "model"):
             if isinstance(event.get(name), str) and event[name]:
                 self._head[name] = event[name]
-                self._around_text = None
         if type(event.get("created")) is int:
             self._head["created"] = event["created"]
+        if self._head != known:
+            self._usual = self._around_text = None
         if self._shape == "native" and "choices" not in event:
             self._relay_native(event, sent)
         else:
