@@ -161,7 +161,7 @@ class StreamRelay:
         if type(event.get("created")) is int:
             self._head["created"] = event["created"]
         if self._head != known:
-            self._usual = self._around_text = None
+            self._around_text = None
         if self._shape == "native" and "choices" not in event:
             self._relay_native(event, sent)
         else:
