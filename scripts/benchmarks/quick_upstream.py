@@ -2,8 +2,7 @@
 
 python -m scripts.benchmarks.quick_upstream '{"gap_ms": 100, "tokens": 100, "ttft_ms": 0, "embed_ms": 20}'
 
-Prints one JSON line {"url"}; ends with its standard input. GET /calls tells how many calls there were. The model
-`slow-plain-<ms>` waits before its whole answer.
+Prints one JSON line {"url"}; ends with its standard input. GET /calls tells how many calls there were.
 """
 
 import asyncio
