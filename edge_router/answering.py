@@ -105,7 +105,7 @@ class Answering:
             ),
             lifetimes=settings.lifetimes,
             feedback=feedback,
-            cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, decider.thresholds),
+            cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, decider.thresholds_for),
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:

@@ -26,6 +26,15 @@ class Thresholds:
     cloud_fast: float
     cloud_quality: float
 
+    def moved(self, by: float) -> "Thresholds":
+        """Each by so much, within [0, 1]. One at an end stays there: all, or nothing, was to go this way."""
+        ends = (0.0, 1.0)
+        moved = (
+            each if each in ends else min(1.0, max(0.0, each + by))
+            for each in (self.edge_large, self.cloud_fast, self.cloud_quality)
+        )
+        return Thresholds(*moved)
+
 
 class ComplexityScorer(Protocol):
     """What the router needs of a scorer, learned or not. Pure: no I/O, the same text gives the same score."""

@@ -7,7 +7,7 @@ from . import workers_ai
 from .attempts import Attempt
 from .catalog import Model
 from .chat_call import ChatCall
-from .complexity import ComplexityScorer
+from .complexity import ComplexityScorer, Thresholds
 from .fleet import Fleet
 from .latency import NOWHERE, LatencyTable
 from .ports import Clock
@@ -19,19 +19,34 @@ USUAL_OUTPUT_TOKENS: Final = 256  # of an answer, before any was measured
 
 
 class Decider:
-    """Scope: isolate; holds no state of a request. latencies: filled in by whoever calls the models."""
+    """Scope: isolate; holds no state of a request. latencies: filled in by whoever calls the models.
+
+    offset_of: what a tenant's ratings move the thresholds by.
+    """
 
     def __init__(
-        self, settings: Settings, scorer: ComplexityScorer, fleet: Fleet, latencies: LatencyTable, clock: Clock
+        self,
+        settings: Settings,
+        scorer: ComplexityScorer,
+        fleet: Fleet,
+        latencies: LatencyTable,
+        clock: Clock,
+        *,
+        offset_of: Callable[[str], float] = lambda tenant: 0.0,
     ) -> None:
         self._catalog = settings.catalog
         self._fleet = fleet
         self._residencies = {region.residency for region in fleet.regions if region.residency}
         self._cloud_ids = {model.id for model in settings.catalog.models if model.side == "cloud"}
         self._scorer = scorer
-        self.thresholds = scorer.thresholds(edge_share=settings.edge_share, quality_floor=settings.quality_floor)
+        self._thresholds = scorer.thresholds(edge_share=settings.edge_share, quality_floor=settings.quality_floor)
+        self._offset_of = offset_of
         self._latencies = latencies
         self._clock = clock
+
+    def thresholds_for(self, tenant: str) -> Thresholds:
+        offset = self._offset_of(tenant)
+        return self._thresholds.moved(offset) if offset else self._thresholds
 
     def route(self, call: ChatCall) -> Route:
         """Decides, and notes the decision in the report. Raises NotFound and RequestRejected."""
@@ -45,7 +60,7 @@ class Decider:
 
     def explain(self, call: ChatCall) -> dict[str, Any]:
         """The decision with all that went into it: what was a candidate, how fast and how dear, what was refused."""
-        route = self.route(call)
+        route, thresholds = self.route(call), self.thresholds_for(call.tenant.id)
         needs, conditions = self._needs(call), self._conditions(call)
         chosen = {model.id for model in route.models}
         others = [model for model in self._catalog.models if model.id not in chosen]
@@ -59,9 +74,9 @@ class Decider:
             "complexity": route.complexity,
             "scorer": self._scorer.name,
             "thresholds": {
-                "edge-large": self.thresholds.edge_large,
-                "cloud-fast": self.thresholds.cloud_fast,
-                "cloud-quality": self.thresholds.cloud_quality,
+                "edge-large": thresholds.edge_large,
+                "cloud-fast": thresholds.cloud_fast,
+                "cloud-quality": thresholds.cloud_quality,
             },
             "max_latency_ms": call.request.max_latency_ms,
             "residency": needs.residency,
@@ -71,7 +86,8 @@ class Decider:
 
     def _choose(self, call: ChatCall) -> Route:
         score = self._scorer.score(call.request.last_user_text)
-        return choose_route(self._needs(call), score, self._catalog, self.thresholds, self._conditions(call))
+        thresholds = self.thresholds_for(call.tenant.id)
+        return choose_route(self._needs(call), score, self._catalog, thresholds, self._conditions(call))
 
     def _needs(self, call: ChatCall) -> Needs:
         request, response_format = call.request, call.request.response_format

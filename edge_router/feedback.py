@@ -15,11 +15,13 @@ from .complexity import HEAD_CHARACTERS, TAIL_CHARACTERS
 from .errors import GatewayError, NotFound, StoreError
 from .feedback_records import AnswerRecord, Rating, hashed_terms
 from .ports import Background, Clock, FeedbackStore, Log
+from .settings import Settings
 from .timers import done_within
 
 MAX_FEATURES = 96  # of one question: its first words and pairs
 FLUSH_AFTER_S = 1.0
 MAX_WAITING = 100  # notes of an isolate; then they are written at once
+MOST_TENANTS = 1000  # whose offsets an isolate remembers
 LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
 
 
@@ -42,6 +44,7 @@ class FeedbackBook:
         self._log = log
         self._flush_after_s = flush_after_s
         self._waiting: list[_Note] = []
+        self._offsets: dict[str, float] = {}
         self._flush_set_at_s: float | None = None
         self.on_bad_hit: Callable[[str, str], Awaitable[None]] | None = None
 
@@ -94,6 +97,15 @@ class FeedbackBook:
         except StoreError as exc:
             raise _unavailable() from exc
 
+    def offset(self, tenant: str) -> float:
+        """What the tenant's ratings move the router's thresholds by, as this isolate was told last; 0 until then."""
+        return self._offsets.get(tenant, 0.0)
+
+    def _note_offset(self, tenant: str, offset: float) -> None:
+        if len(self._offsets) >= MOST_TENANTS:
+            self._offsets.clear()
+        self._offsets[tenant] = offset
+
     def _flush_later(self, background: Background) -> None:
         now_s = self._clock.now_s()
         if len(self._waiting) >= MAX_WAITING:
@@ -116,9 +128,14 @@ class FeedbackBook:
             by_tenant.setdefault(note.tenant, []).append(_with_features(note))
         for tenant, records in by_tenant.items():
             try:
-                await self._store.add(tenant, records)
+                self._note_offset(tenant, await self._store.add(tenant, records))
             except StoreError as exc:
                 self._log.event("feedback_lost", answers=len(records), reason=exc.message)
+
+
+def offsets(settings: Settings, book: FeedbackBook | None) -> Callable[[str], float]:
+    """By tenant, what ratings move the thresholds by: nothing unless THRESHOLD_OFFSET is on."""
+    return book.offset if book is not None and settings.threshold_offset == "on" else lambda tenant: 0.0
 
 
 def _with_features(note: _Note) -> AnswerRecord:

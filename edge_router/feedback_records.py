@@ -10,6 +10,7 @@ from typing import Literal
 from zlib import crc32
 
 from .sql import Sql
+from .threshold_offset import WINDOW, offset_of
 
 HASH_BITS = 20
 MAX_UNRATED = 10_000  # the newest; a rating comes soon or never
@@ -91,6 +92,17 @@ class FeedbackTable:
             del facts["request_id"], facts["cache_key"]
             lines.append(json.dumps(facts, separators=(",", ":")) + "\n")
         return "".join(lines)
+
+    def offset(self) -> float:
+        """What the tenant's latest ratings of the edge's answers, and escalations, move the thresholds by."""
+        (counts,) = self._sql.exec(
+            "SELECT COUNT(*) AS rated,"
+            " SUM(json_extract(facts, '$.rating') = 'bad' OR json_extract(facts, '$.escalated') != '') AS bad"
+            " FROM (SELECT facts FROM labelled ORDER BY number DESC LIMIT ?)"
+            " WHERE json_extract(facts, '$.served_by') = 'edge-model' OR json_extract(facts, '$.escalated') != ''",
+            WINDOW,
+        )
+        return offset_of(int(counts["bad"] or 0), int(counts["rated"]))
 
     def forget_old(self, now_s: float) -> float | None:
         """Removes what is too old. When to come again, as Unix time; None when nothing is left."""

@@ -147,7 +147,9 @@ class Flights(Protocol):
 class FeedbackStore(Protocol):
     """Answers and their ratings, each tenant's apart. Every method may raise StoreError."""
 
-    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None: ...
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> float:
+        """What the tenant's ratings so far move the router's thresholds by."""
+        ...
 
     async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
         """The record with its new rating; None when the tenant has none of that request."""

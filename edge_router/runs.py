@@ -156,7 +156,7 @@ class ChatRun:
         default = self._call.tenant.cascade or settings.mode
         if (request.n or 1) > 1:
             return "off"  # one of several choices says nothing of the others
-        return choose_mode(request.cascade_mode, default, route, settings.thresholds)
+        return choose_mode(request.cascade_mode, default, route, settings.thresholds_for(self._call.tenant.id))
 
     def _cascade(
         self, make: Callable[[Attempt], Awaitable[_Result]], judge: Callable[[_Result], Awaitable[Check | None]]

@@ -66,6 +66,7 @@ class _Variables(BaseModel):
     rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
     single_flight: Literal["off", "cloud", "all"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
     feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
+    threshold_offset: Literal["on", "off"] = Field("off", validation_alias="THRESHOLD_OFFSET")
     cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
     cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
     semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
@@ -116,6 +117,7 @@ class Settings:
     rate_limit: Literal["on", "off"]
     single_flight: Literal["off", "cloud", "all"]
     feedback: Literal["on", "off"]
+    threshold_offset: Literal["on", "off"]
     cascade: Literal["off", "on", "race"]
     cascade_hold_s: float
     semantic_cache: Literal["on", "off"]
@@ -162,6 +164,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         rate_limit=read.rate_limit,
         single_flight=read.single_flight,
         feedback=read.feedback,
+        threshold_offset=read.threshold_offset,
         cascade=read.cascade,
         cascade_hold_s=read.cascade_hold_ms / 1000,
         semantic_cache=read.semantic_cache,

@@ -23,7 +23,7 @@ from edge_router.caching.answers import AnswerCache
 from edge_router.caching.statistics import CacheStatistics
 from edge_router.deciding import Decider
 from edge_router.endpoints import Endpoints
-from edge_router.feedback import FeedbackBook
+from edge_router.feedback import FeedbackBook, offsets
 from edge_router.fleet import Fleet
 from edge_router.gateway import Gateway
 from edge_router.latency import LatencyTable
@@ -61,7 +61,7 @@ def compose(env: Any) -> Gateway:
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
     answering = Answering(
         settings,
-        decider=Decider(settings, SCORER, fleet, latencies, clock),
+        decider=Decider(settings, SCORER, fleet, latencies, clock, offset_of=offsets(settings, feedback)),
         latencies=SharedLatencies(latencies, cache, clock, log),
         cache=answers,
         statistics=statistics,

@@ -47,7 +47,7 @@ class FeedbackLog(DurableObject):
             self._table.add([AnswerRecord(**record) for record in call["records"]])
             if not self._has_alarm:
                 await self._wake_at(self._table.forget_old(time.time()))
-            return None
+            return self._table.offset()
         if call["op"] == "rate":
             rated = self._table.rate(call["request_id"], call["rating"])
             return None if rated is None else asdict(rated)
@@ -65,8 +65,8 @@ class DurableFeedback:
     def __init__(self, namespace: Any) -> None:
         self._namespace = namespace
 
-    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None:
-        await self._ask(tenant, {"op": "add", "records": [asdict(record) for record in records]})
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> float:
+        return float(await self._ask(tenant, {"op": "add", "records": [asdict(record) for record in records]}))
 
     async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
         rated = await self._ask(tenant, {"op": "rate", "request_id": request_id, "rating": rating})

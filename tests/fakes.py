@@ -359,8 +359,9 @@ class FakeFeedbackStore:
             raise StoreError("no feedback")
         return self.tables.setdefault(tenant, FeedbackTable(MemorySql()))
 
-    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> None:
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> float:
         self.table(tenant).add(records)
+        return self.table(tenant).offset()
 
     async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
         return self.table(tenant).rate(request_id, rating)

@@ -1,5 +1,6 @@
 """When an edge model's answer is checked, and when the cloud is asked at the same time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,11 +15,11 @@ NEAR = 1 / 3  # of the way between the thresholds; above it an answer is likely 
 
 @dataclass(frozen=True, slots=True)
 class CascadeSettings:
-    """hold_s: how long a stream's beginning may be held back."""
+    """hold_s: how long a stream's beginning may be held back. thresholds_for: the router's, by tenant."""
 
     mode: Mode
     hold_s: float
-    thresholds: Thresholds
+    thresholds_for: Callable[[str], Thresholds]
 
 
 def choose_mode(asked: Mode | None, default: Mode, route: Route, thresholds: Thresholds) -> Mode:

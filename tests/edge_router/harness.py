@@ -16,7 +16,7 @@ from edge_router.deciding import Decider
 from edge_router.embeddings import DIMENSIONS
 from edge_router.embeddings import MODEL as EMBEDDER
 from edge_router.endpoints import Endpoints
-from edge_router.feedback import FeedbackBook
+from edge_router.feedback import FeedbackBook, offsets
 from edge_router.fleet import Fleet
 from edge_router.gateway import Gateway, Probe
 from edge_router.latency import ENOUGH_SAMPLES, LatencyTable
@@ -190,6 +190,7 @@ class World:
     auth: Literal["keys", "open"] = "open"
     cascade: Literal["off", "on", "race"] = "off"
     cascade_hold_s: float = 0.05
+    threshold_offset: Literal["on", "off"] = "off"
     models: Sequence[Model] = MODELS
     regions: tuple[Region, ...] = (VIRGINIA, FRANKFURT)
     scorer: ComplexityScorer = field(default_factory=KeywordRules)
@@ -227,6 +228,7 @@ class World:
         settings = replace(
             read_settings({"FALLBACK_KEYS": self.fallback_keys}),
             auth=self.auth,
+            threshold_offset=self.threshold_offset,
             cascade=self.cascade,
             cascade_hold_s=self.cascade_hold_s,
             rate_limit="on",
@@ -255,7 +257,9 @@ class World:
         fleet = Fleet(settings.regions, self.latencies, self.clock)
         answering = Answering(
             settings,
-            decider=Decider(settings, self.scorer, fleet, self.latencies, self.clock),
+            decider=Decider(
+                settings, self.scorer, fleet, self.latencies, self.clock, offset_of=offsets(settings, feedback)
+            ),
             fleet=fleet,
             watch=RegionWatch(fleet, self.cloud, MemoryStore(), self.clock, self.log),
             latencies=self.shared or Unshared(self.latencies, MemoryStore(), self.clock, self.log),
