@@ -55,6 +55,7 @@ _HAS_NEIGHBOUR: Final = frozenset(left for left, _ in _NEIGHBOURS)
 _OPTIONAL: Final = frozenset(map(group_of, lexicon.OPTIONAL))
 _FREE: Final = frozenset(map(group_of, lexicon.FREE))
 _SYMMETRIC: Final = frozenset(lexicon.SYMMETRIC)
+_TENSES: Final = frozenset(("will", "was", "were"))
 
 
 class Comparison(NamedTuple):  # and not a dataclass, which takes four times as long to make
@@ -204,12 +205,11 @@ def _resolved(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[tuple[str,
         (right, left, gone_right, gone_left),
     ):
         if len(long) > 1:
-            joined = {first + second: (first, second) for first, second in pairwise(long)}
-            initials = "".join(word[0] for word in long)
+            whole, initials = "".join(long), "".join([word[0] for word in long])
             for word in short:
-                if word in joined:
+                if word in whole and (halves := _halves(word, long)):
                     gone_short.add(word)
-                    gone_long.update(joined[word])
+                    gone_long.update(halves)
                 elif 1 < len(word) < 6 and (at := initials.find(word)) >= 0:
                     gone_short.add(word)
                     gone_long.update(long[at : at + len(word)])
@@ -219,6 +219,11 @@ def _resolved(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[tuple[str,
         tuple(word for word in left if word not in gone_left),
         tuple(word for word in right if word not in gone_right),
     )
+
+
+def _halves(word: str, words: tuple[str, ...]) -> tuple[str, str] | tuple[()]:
+    """The last two neighbours that make the word when they are joined."""
+    return next((pair for pair in reversed(list(pairwise(words))) if pair[0] + pair[1] == word), ())
 
 
 def _is_noun_of(verb: str, noun: str) -> bool:
@@ -330,6 +335,8 @@ def _counted_otherwise(a: Reading, b: Reading) -> bool:
 def _tenses_differ(a: Reading, b: Reading) -> bool:
     """One is about what is and the other about what was; or one alone about what will be."""
     tokens_a, tokens_b = a.tokens, b.tokens
+    if _TENSES.isdisjoint(tokens_a) and _TENSES.isdisjoint(tokens_b):
+        return False
     if ("will" in tokens_a) != ("will" in tokens_b):
         return True
     past_a, past_b = "was" in tokens_a or "were" in tokens_a, "was" in tokens_b or "were" in tokens_b
