@@ -204,8 +204,9 @@ class Upstreams:
             result = await self._timed(tries, at, make, self._settings.cloud_timeout_s)
             is_timed = not at.collapsed
         except asyncio.CancelledError:
-            is_timed = at.is_beaten  # it would have taken this long at least
-            outcome = "silent" if at.is_beaten and not at.has_answered else "left"
+            # What was late enough to be doubled would have taken this long at least. A hedge had no such time.
+            is_timed = at.is_beaten and not at.is_hedge
+            outcome = "silent" if is_timed and not at.has_answered else "left"
             raise
         except GatewayError as exc:
             outcome = _outcome(at, exc)

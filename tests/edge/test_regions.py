@@ -94,3 +94,24 @@ def test_region_that_dies_in_mid_load(stack: tuple[Stack, Address], control: Con
         chunk, done = events(response)[-2:]
         assert done == "[DONE]"
         assert ("error" in chunk) == (chunk["choices"][0]["finish_reason"] == "error")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_late_call_is_doubled(edge: httpx.Client, control: Control, stream: bool) -> None:
+    """The next region's answer comes long before the late one, which is cancelled at its provider."""
+
+    def ask() -> httpx.Response:
+        body = chat(hard(), model="gpt-4o", stream=stream, max_tokens=4)
+        return edge.post("/v1/chat/completions", json=body)
+
+    for _ in range(20):  # until it is known what is late
+        ask()
+    control.fault("upstream", "slow", count=1)
+
+    reply = ask()
+
+    report = (events(reply)[-2] if stream else reply.json())["nearside"]
+    assert report["hedged"] is True
+    assert report["cloud_region"] == reply.headers["nearside-cloud-region"]
+    assert report["timings_ms"]["total"] < 3000
+    assert control.cancelled("upstream", within_s=2)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import random
 import secrets
+import time
 from functools import partial
 
 import pytest
@@ -65,7 +67,9 @@ async def test_late_call_is_doubled(stream: bool) -> None:
 
 
 async def test_first_call_may_still_win() -> None:
-    """A late answer that is there before the hedge's is taken, and the hedge cancelled."""
+    """A late answer that is there before the hedge's is taken, and the hedge cancelled. That hedges had no time to
+    answer does not speak against their region.
+    """
     world = World(clock=RunningClock())
     asking = Asking(world)
     await asking.settle()
@@ -78,11 +82,12 @@ async def test_first_call_may_still_win() -> None:
         return hedges[-1]
 
     world.cloud.handler = answer
-    reply = await asking.ask()
+    replies = [await asking.ask() for _ in range(7)]
 
-    assert text_of(reply) == "late"
-    assert reply.headers["nearside-cloud-region"] == "fra"
-    assert hedges[0].is_cancelled
+    assert {text_of(reply) for reply in replies} == {"late"}
+    assert {reply.headers["nearside-cloud-region"] for reply in replies} == {"fra"}
+    assert len(hedges) == 7
+    assert all(hedge.is_cancelled for hedge in hedges)
 
 
 async def test_hedge_that_fails() -> None:
@@ -288,3 +293,35 @@ async def test_late_call_that_several_wait_for() -> None:
 
     assert "iad" not in shared
     assert "iad" in [call.region_id for call in world.cloud.calls]
+
+
+async def test_what_hedging_is_worth() -> None:
+    """One call in twenty takes twenty times as long: the p99 falls by 60 % and more, for at most 7 % more calls.
+
+    On a clock fifty times as fast as that of `python -m scripts.hedging`, which asks the whole stack.
+    """
+    usual_s, slow_s, calls = 0.03, 0.6, 500
+    world = World(clock=RunningClock())
+    asking = Asking(world)
+    await asking.settle()
+    chance = random.Random(7)
+
+    def answer(call: CloudCall) -> FakeUpstreamResponse:
+        delay_s = slow_s if chance.random() < 0.05 else usual_s
+        return FakeUpstreamResponse(delay_s, json.dumps(completion()).encode())
+
+    async def timed() -> float:
+        started_s = time.perf_counter()
+        assert (await asking.ask()).status == 200
+        return time.perf_counter() - started_s
+
+    world.cloud.handler = answer
+    for _ in range(20):  # so that these times are known
+        await timed()
+    world.cloud.calls.clear()
+    took_s: list[float] = []
+    for _ in range(calls // 10):
+        took_s += await asyncio.gather(*(timed() for _ in range(10)))
+
+    assert sorted(took_s)[int(0.99 * calls) - 1] <= 0.4 * slow_s
+    assert len(world.cloud.calls) <= 1.07 * calls
