@@ -22,6 +22,7 @@ from scripts.benchmarks.workerd_cases import FORWARDER, STREAMS, stream_servers
 
 TTFT_MS, GAP_MS, TOKENS = 100, 10, 60
 DIRECT, EDGE = "direct", "edge-model"
+NATIVE_MODEL = "@cf/ibm-granite/granite-4.0-h-micro"  # speaks the shape that the stand-in does
 SAYS = {
     DIRECT: "the upstream itself",
     FORWARDER: "Python forwarder, no Python per chunk",
@@ -54,7 +55,7 @@ def measure_streams(
             DIRECT: (upstream_url, "cloud", None),
             FORWARDER: (servers[FORWARDER].url, "cloud", servers[FORWARDER].pid),
             STREAMS: (servers[STREAMS].url, "cloud", servers[STREAMS].pid),
-            EDGE: (servers[STREAMS].url, "edge", servers[STREAMS].pid),
+            EDGE: (servers[STREAMS].url, NATIVE_MODEL, servers[STREAMS].pid),
         }
         for url, model, _ in targets.values():
             asyncio.run(_run(url, model, streams=concurrency * 2, concurrency=concurrency))
