@@ -1,12 +1,11 @@
 """Counts that cost a request next to nothing: summed in the isolate, written together a second after the first."""
 
-import asyncio
 from collections.abc import Mapping
 
 from .counters import Amount
 from .errors import StoreError
 from .ports import Background, Clock, CounterStore, Log
-from .timers import done_within
+from .timers import pause
 
 FLUSH_AFTER_S = 1.0
 LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
@@ -61,7 +60,6 @@ class Tally:
                 lost[LOST, None] = lost.get((LOST, None), before) + len(amounts) - (before > 0)
 
     async def _flush_soon(self) -> None:
-        never = asyncio.get_running_loop().create_future()
-        await done_within(self._clock, never, self._flush_after_s)
+        await pause(self._clock, self._flush_after_s)
         self._flush_set_at_s = None
         await self.flush()

@@ -67,3 +67,8 @@ async def done_within(clock: Clock, task: "asyncio.Future[Any]", delay_s: float)
         stop()
         task.remove_done_callback(wake)
     return task.done()
+
+
+async def pause(clock: Clock, delay_s: float) -> None:
+    """Waits, and leaves no timer behind when it is cancelled."""
+    await done_within(clock, asyncio.get_running_loop().create_future(), delay_s)

@@ -6,7 +6,7 @@ context, so a caller who leaves does not end it for the others; when the last on
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -107,9 +107,9 @@ class _Flight:
             if response is not None and not is_whole:
                 await response.cancel()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> Awaitable[None] | None:
         self._tail = (self._tail + data)[-TAIL_BYTES:]
-        self.broadcast.send(data)
+        return self.broadcast.send(data)
 
     def _fail(self, failure: Failure) -> None:
         if not self.broadcast.has_begun:

@@ -1,16 +1,19 @@
 """One upstream's bytes for many readers: each gets all that was sent so far, then what comes. Pure.
 
-Pieces are handed on without waiting for anyone: one who reads slowly holds up nobody, and is dropped when too much
-waits for it.
+Pieces are handed on without waiting: one who reads slowly holds up nobody, and is dropped when too much waits for it.
+Only when all are slow does the upstream wait, for the fastest of them.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 from ..ports import Clock
+from ..timers import pause
 
 MAX_REPLAY_BYTES = 1024 * 1024  # kept for those who come later; an answer that grows longer is joined by nobody more
 MAX_UNREAD_BYTES = 1024 * 1024  # waiting for one reader
+LOOK_EVERY_S = 0.05  # whether there is room again
 JOIN_SILENCE_S = 5.0  # an answer that has begun and then stopped for so long may hang: who comes now, starts afresh
 # How long a good answer is given to those who come after it has landed. A cache entry is seen elsewhere only after
 # up to a minute; the platform forgets an idle object after about this time anyway.
@@ -77,7 +80,8 @@ class Broadcast(Generic[_Sent]):
         else:
             self._readers.append(reader)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> Awaitable[None] | None:
+        """What it returns, if anything, ends when there is room for more."""
         piece = self._pack(data)
         self._sent_bytes += len(data)
         self._last_sent_s = self._clock.now_s()
@@ -87,10 +91,24 @@ class Broadcast(Generic[_Sent]):
                 self._replay = None
         for reader in tuple(self._readers):
             reader.send(piece)
-        if self._sent_bytes > MAX_UNREAD_BYTES:  # before, nobody can lag so much, and looking costs
-            for reader in [reader for reader in self._readers if reader.unread_bytes() > MAX_UNREAD_BYTES]:
-                reader.end()
-                self.leave(reader)
+        if self._sent_bytes <= MAX_UNREAD_BYTES:  # nobody can lag so much yet, and looking costs
+            return None
+        slow = self._slow_readers()
+        if not slow:
+            return None
+        if len(slow) == len(self._readers):
+            return asyncio.ensure_future(self._until_room())
+        for reader in slow:
+            reader.end()
+            self.leave(reader)
+        return None
+
+    def _slow_readers(self) -> list[Reader[_Sent]]:
+        return [reader for reader in self._readers if reader.unread_bytes() > MAX_UNREAD_BYTES]
+
+    async def _until_room(self) -> None:
+        while self._readers and len(self._slow_readers()) == len(self._readers):
+            await pause(self._clock, LOOK_EVERY_S)
 
     def leave(self, reader: Reader[_Sent]) -> None:
         """The reader went away; harmless after the end."""

@@ -1,10 +1,18 @@
 """One answer for many readers, each at its own pace."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
 
-from edge_router.flights.broadcast import JOIN_SILENCE_S, LINGER_S, MAX_REPLAY_BYTES, MAX_UNREAD_BYTES, Broadcast
+from edge_router.flights.broadcast import (
+    JOIN_SILENCE_S,
+    LINGER_S,
+    LOOK_EVERY_S,
+    MAX_REPLAY_BYTES,
+    MAX_UNREAD_BYTES,
+    Broadcast,
+)
 from tests.fakes import FakeClock
 
 KEEP = b"keep"
@@ -116,6 +124,36 @@ def test_slow_reader_is_dropped() -> None:
     assert len(slow.heard) == 5
     assert len(quick.heard) == 7  # the keeping has fallen to it
     assert not quick.has_ended
+
+
+async def test_all_readers_are_slow() -> None:
+    """Then the upstream waits, until one of them has read on; nobody is sent away."""
+    stage = Stage()
+    readers = [stage.join(slow=True), stage.join(slow=True)]
+    room = stage.broadcast.send(bytes(MAX_UNREAD_BYTES + 1))
+    assert room is not None
+    waiting = asyncio.ensure_future(room)
+    await asyncio.sleep(2.5 * LOOK_EVERY_S)
+    assert not waiting.done()
+
+    readers[1].slow = False
+    await asyncio.wait_for(waiting, 5)
+    assert not readers[0].has_ended
+
+    assert stage.broadcast.send(b"more") is None
+    assert [reader.has_ended for reader in readers] == [True, False]
+
+
+async def test_all_slow_readers_leave() -> None:
+    """Nothing waits any more."""
+    stage = Stage()
+    reader = stage.join(slow=True)
+    room = stage.broadcast.send(bytes(MAX_UNREAD_BYTES + 1))
+    assert room is not None
+    stage.broadcast.leave(reader)
+
+    await asyncio.wait_for(room, 5)
+    assert stage.deserted == 1
 
 
 def test_long_answer_is_joined_by_nobody_more() -> None:
