@@ -65,6 +65,7 @@ class _Variables(BaseModel):
     auth: Literal["keys", "open"] = Field("keys", validation_alias="AUTH")
     rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
     single_flight: Literal["off", "cloud", "all"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
+    flight_wait_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(200, validation_alias="FLIGHT_WAIT_MS")
     feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
     threshold_offset: Literal["on", "off"] = Field("off", validation_alias="THRESHOLD_OFFSET")
     cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
@@ -101,6 +102,7 @@ VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fiel
 class Settings:
     """What the gateway is configured to do.
 
+    flight_wait_s: for the object of a single flight to say that it listens.
     lifetimes: of stored answers. cache_normalisation: which requests count as the same.
     memory_cache_bytes: what an isolate may keep of answers itself.
     fallback_keys: the first one signs the calls to the cloud; none: they go unsigned.
@@ -116,6 +118,7 @@ class Settings:
     auth: Literal["keys", "open"]
     rate_limit: Literal["on", "off"]
     single_flight: Literal["off", "cloud", "all"]
+    flight_wait_s: float
     feedback: Literal["on", "off"]
     threshold_offset: Literal["on", "off"]
     cascade: Literal["off", "on", "race"]
@@ -163,6 +166,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         auth=read.auth,
         rate_limit=read.rate_limit,
         single_flight=read.single_flight,
+        flight_wait_s=read.flight_wait_ms / 1000,
         feedback=read.feedback,
         threshold_offset=read.threshold_offset,
         cascade=read.cascade,

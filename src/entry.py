@@ -68,7 +68,7 @@ def compose(env: Any) -> Gateway:
         edge=edge,
         vectors=vectors,
         cloud=cloud,
-        flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s),
+        flights=DurableFlights(env.FLIGHTS, timeout_s=settings.cloud_timeout_s, wait_s=settings.flight_wait_s),
         fleet=fleet,
         watch=RegionWatch(fleet, cloud, cache, clock, log),
         clock=clock,

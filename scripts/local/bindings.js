@@ -77,9 +77,10 @@ const GARBAGE = "\u0000\u0001 not what was stored {";
 // Asks the control port what is to go wrong with this operation; throws or waits accordingly.
 const intercept = async (env, target, op) => {
   const response = await post(`${env.CONTROL_URL}/intercept`, { target, op });
-  const { fault, delay_ms: delayMs } = await response.json();
+  const { fault, delay_ms: delayMs, after_chunks: afterChunks } = await response.json();
   if (delayMs > 0) await scheduler.wait(delayMs);
   if (fault === "timeout") await scheduler.wait(600_000);
+  if (fault === "cut" && target === "do") return { cutAfter: afterChunks };
   if (fault && fault !== "malformed" && fault !== "slow") {
     throw new Error(`${target} ${op} failed: 500 Internal Server Error (emulated ${fault})`);
   }
@@ -109,11 +110,27 @@ export class FaultyKV extends WorkerEntrypoint {
   }
 }
 
+// A body that breaks off after some pieces, as that of an object that dies.
+const cut = (body, pieces) => {
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = pieces-- > 0 ? await reader.read() : {};
+      if (value) return controller.enqueue(value);
+      if (done) return controller.close();
+      controller.error(new Error("do fetch failed (emulated cut)"));
+      await reader.cancel();
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+};
+
 // Stands before the Worker's own Durable Object of the same name and passes everything on to it.
 export class FaultyFlight extends DurableObject {
   async fetch(request) {
     const fault = await intercept(this.env, "do", "fetch");
     if (fault === "malformed") return new Response(GARBAGE);
-    return this.env.REAL_FLIGHTS.getByName(this.ctx.id.name).fetch(request);
+    const response = await this.env.REAL_FLIGHTS.getByName(this.ctx.id.name).fetch(request);
+    return fault?.cutAfter === undefined ? response : new Response(cut(response.body, fault.cutAfter), response);
   }
 }

@@ -142,8 +142,10 @@ class Control:
         self._conditions.counters.arrived[wanted.target] += 1
         fault = self._conditions.faults.take(wanted.target)
         delay_s = self._conditions.latency(wanted.target).under(fault).before_first_byte_s
-        kind = None if fault is None else fault.kind
-        return web.json_response({"fault": kind, "delay_ms": delay_s * 1000})
+        answer = {"fault": None if fault is None else fault.kind, "delay_ms": delay_s * 1000}
+        if fault is not None and fault.kind == "cut":
+            answer["after_chunks"] = fault.healthy_chunks
+        return web.json_response(answer)
 
     def _check_target(self, target: str, known: tuple[str, ...]) -> None:
         if target not in known:

@@ -18,23 +18,27 @@ from edge_router.flights.wire import FlightReading, Head
 from edge_router.settings import Region
 from edge_router.timers import Deadline
 
-ACCEPT_TIMEOUT_S = 0.2  # an object that takes longer to say that it listens is no help
 ROLE_HEADER = "nearside-flight"
 CLAIM_PATH = "/claim"
 _HOST = "https://flight"
 
 
 class DurableFlights:
-    """timeout_s: how long a plain answer, or the head of a stream, may take."""
+    """Scope: isolate.
 
-    def __init__(self, namespace: Any, *, timeout_s: float) -> None:
+    timeout_s: how long a plain answer, or the head of a stream, may take. wait_s: for an object to say that it
+    listens; one that takes longer is no help.
+    """
+
+    def __init__(self, namespace: Any, *, timeout_s: float, wait_s: float) -> None:
         self._namespace = namespace
         self._timeout_s = timeout_s
-        self._doors = Doors(CLOCK, patience_s=ACCEPT_TIMEOUT_S)
+        self._wait_s = wait_s
+        self._doors = Doors(CLOCK, patience_s=wait_s)
 
     async def claim(self, key: str, for_s: float) -> bool:
         try:
-            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S):
+            async with Deadline(CLOCK, self._wait_s):
                 response = await self._fetch(f"claim:{key}", CLAIM_PATH, {"for_s": for_s}, AbortController.new())
                 granted = json.loads(await response.text())["granted"]
         except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
@@ -83,7 +87,7 @@ class DurableFlights:
         outcome: Outcome = "gave_up"
         waiting = self._doors.wait(key)
         try:
-            async with Deadline(CLOCK, ACCEPT_TIMEOUT_S, more_s=waiting.more_s):
+            async with Deadline(CLOCK, self._wait_s, more_s=waiting.more_s):
                 answer = await self._fetch(key, "/", facts, controller)
             outcome = "entered"
             return answer
