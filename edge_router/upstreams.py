@@ -148,7 +148,8 @@ class Upstreams:
         residency = tries.call.request.residency
         allowed = (region for region in self._fleet.regions if residency in (None, region.residency))
         left = [region for region in allowed if not tries.is_tried(model, region)]
-        return self._fleet.choose(left, report.location, report.request_id, at_any_cost=at_any_cost)
+        seed = report.cache_key or report.request_id  # the same question goes the same way, or it could not be shared
+        return self._fleet.choose(left, report.location, seed, at_any_cost=at_any_cost)
 
     async def _raced(self, tries: Tries, at: Attempt, make: _Make[_Result]) -> tuple[Attempt, _Result]:
         """The attempt's result, or that of its hedge when that is there first. Raises the error of what failed last."""
@@ -216,7 +217,8 @@ class Upstreams:
             return result
         finally:
             location = tries.call.report.location
-            self._fleet.settle(at.region, passage, outcome)
+            # A shared call counts once, for who made it: a hundred readers of one failure are no hundred failures.
+            self._fleet.settle(at.region, passage, "left" if at.collapsed else outcome)
             self._leave_flight(at)
             if at.rtt_ms is not None and not at.collapsed:
                 self._fleet.note_rtt(location, at.region, at.rtt_ms)
