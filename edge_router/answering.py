@@ -76,7 +76,7 @@ class Answering:
             log=log,
         )
         if feedback is not None:
-            feedback.on_bad_hit = semantic.forget
+            feedback.on_bad_hit = self._forget_false_hit
         self._services = Services(
             catalog=settings.catalog,
             upstreams=Upstreams(
@@ -234,14 +234,22 @@ class Answering:
             return None, None
         if call.report.cache_failed:  # what meaning would find stands in the same store
             return None, None
+        hit, embedded = None, None
         question = read_question(call, partial(self._key, call))
         if isinstance(question, str):
             call.report.semantic = question
-            return None, None
-        now_s = self._clock.now_s()
-        return await self._services.semantic.look_up(
-            call, question, accepts=lambda entry: entry.freshness(now_s, asked) == "fresh"
-        )
+        else:
+            now_s = self._clock.now_s()
+            hit, embedded = await self._services.semantic.look_up(
+                call, question, accepts=lambda entry: entry.freshness(now_s, asked) == "fresh"
+            )
+        if call.report.semantic:
+            self._statistics.looked_up_by_meaning(call.tenant.id, call.background, call.report.semantic)
+        return hit, embedded
+
+    async def _forget_false_hit(self, tenant: str, key: str) -> None:
+        await self._services.semantic.forget(tenant, key)
+        await self._statistics.false_hit(tenant)
 
     def _replay_hit(self, call: ChatCall, hit: Hit) -> Answer | StreamedAnswer | None:
         report = call.report

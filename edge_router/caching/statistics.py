@@ -1,15 +1,17 @@
 """What the cache did for a tenant: which counts there are, and how they are told."""
 
 from math import ceil
-from typing import Any
+from typing import Any, get_args
 
+from ..counters import Amount
 from ..errors import GatewayError, StoreError
 from ..ports import Background, CounterStore
-from ..report import CacheTier, Report
+from ..report import CacheTier, Report, SemanticOutcome
 from ..tally import LOST, Tally
 from .entries import Entry
 
 _LIVE = "live."  # sums that disappear when the entries they count expire
+_MEANT: tuple[SemanticOutcome, ...] = get_args(SemanticOutcome)
 _TIERS: tuple[CacheTier, ...] = ("memory", "kv", "semantic")
 _HOUR_S = 3600
 
@@ -31,6 +33,17 @@ class CacheStatistics:
     def forwarded(self, tenant: str, background: Background, *, looked_up: bool) -> None:
         """A request that no stored answer served: a miss, or one for which none was looked up."""
         self._tally.add(tenant, background, {"misses" if looked_up else "bypass": 1})
+
+    def looked_up_by_meaning(self, tenant: str, background: Background, outcome: SemanticOutcome) -> None:
+        """Of a question that the exact cache did not have."""
+        self._tally.add(tenant, background, {f"semantic.{outcome}": 1})
+
+    async def false_hit(self, tenant: str) -> None:
+        """A hit of the semantic cache that was rated bad. Never raises: the rating itself is kept elsewhere."""
+        try:
+            await self._store.add(tenant, [Amount("semantic.false_hit", 1, None)])
+        except StoreError:
+            return
 
     def collapsed(self, tenant: str, background: Background, *, tokens: int, cost_usd: float) -> None:
         """A miss that shared another caller's answer."""
@@ -88,6 +101,7 @@ def _told(sums: dict[str, float]) -> dict[str, Any]:
         "bytes": live("bytes"),
         "hits": {**hits, "total": sum(hits.values())},
         **{name: count(name) for name in ("stale", "misses", "bypass", "collapsed", "stored", "refreshes")},
+        "semantic": {name: count(f"semantic.{name}") for name in (*_MEANT, "false_hit")},
         "hit_rate": round(answered / looked_up, 4) if looked_up else None,
         "tokens_avoided": count("tokens_avoided"),
         "cost_avoided_usd": round(sums.get("cost_avoided_usd", 0.0), 9),

@@ -191,12 +191,16 @@ NOTHING = {
     "collapsed": 0,
     "stored": 0,
     "refreshes": 0,
+    "semantic": {
+        "hit": 0, "miss": 0, "residency": 0, "tools": 0, "choices": 0, "no_text": 0, "too_long": 0, "embed_failed": 0,
+        "vector_failed": 0, "false_hit": 0,
+    },
     "hit_rate": None,
     "tokens_avoided": 0,
     "cost_avoided_usd": 0.0,
     "refresh_cost_usd": 0.0,
     "lost_counts": 0,
-}
+}  # fmt: skip
 
 
 async def test_counts_of_a_tenant() -> None:

@@ -32,7 +32,16 @@ from tests.edge_router.harness import (
     streamed_text,
     text_of,
 )
-from tests.fakes import STALL, EdgeCall, FakeFeedbackStore, FakeUpstreamResponse, MemoryStore, RunningClock
+from tests.fakes import (
+    STALL,
+    EdgeCall,
+    FakeClock,
+    FakeCounters,
+    FakeFeedbackStore,
+    FakeUpstreamResponse,
+    MemoryStore,
+    RunningClock,
+)
 
 SAME = "What's France's capital?"
 OPPOSITE = "What is the capital of Germany?"
@@ -79,6 +88,13 @@ def outcome(reply: Reply) -> tuple[str, str | None]:
     """Who answered, and what became of the look-up by meaning."""
     report = read_json(reply)["nearside"]
     return report["served_by"], report["cache"].get("semantic")
+
+
+async def counted(around: World) -> dict[str, int]:
+    """What the statistics say of look-ups by meaning."""
+    reply = await around.ask("", path="/v1/cache/stats", method="GET")
+    counts: dict[str, int] = read_json(reply)["semantic"]
+    return counts
 
 
 def embedded_texts(around: World) -> list[str]:
@@ -546,7 +562,8 @@ async def test_stale_vectors_of_an_index_that_takes_no_writes() -> None:
 
 async def test_bad_hit_is_forgotten() -> None:
     """Rated bad, its entry and its vector are removed, and it is counted."""
-    around = world(feedback=FakeFeedbackStore())
+    clock = FakeClock()
+    around = world(feedback=FakeFeedbackStore(), counters=FakeCounters(clock), clock=clock)
     await asked(around)
     hit = await asked(around, SAME)
     rating = {"request_id": hit.headers["x-request-id"], "rating": "bad"}
@@ -555,6 +572,22 @@ async def test_bad_hit_is_forgotten() -> None:
     assert around.log.lines == [("semantic_false_hit", {"tenant": "open"})]
     assert around.vectors.rows == {}
     assert outcome(await asked(around)) == ("edge-model", "miss")
+    counts = await counted(around)
+    assert (counts["hit"], counts["miss"], counts["false_hit"]) == (1, 2, 1)
+
+
+async def test_bad_hit_that_can_not_be_counted() -> None:
+    """Is forgotten all the same."""
+    clock = FakeClock()
+    counters = FakeCounters(clock)
+    around = world(feedback=FakeFeedbackStore(), counters=counters, clock=clock)
+    await asked(around)
+    hit = await asked(around, SAME)
+    counters.is_down = True
+    rating = {"request_id": hit.headers["x-request-id"], "rating": "bad"}
+
+    assert (await around.ask(rating, path="/v1/feedback")).status == 200
+    assert around.vectors.rows == {}
 
 
 @pytest.mark.parametrize(
