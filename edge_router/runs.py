@@ -140,6 +140,7 @@ class ChatRun:
             is_open = await done_within(services.clock, opening, services.limits.heartbeat_s)
         except asyncio.CancelledError:
             opening.cancel()
+            await asyncio.wait({opening})  # the upstream is told before the request ends
             raise
         if is_open:
             opening.result()  # nothing was sent yet: a failure is still a proper status
