@@ -29,12 +29,12 @@ SLOPE_DOUBT = 1.0  # ridge of the calibration: keeps it finite where a few rows 
 class Corpus:
     """Rows with what is read of them, so that many fits read each prompt once.
 
-    parts: of `teaching.part_matrix`; products: their dot products, pair by pair, or None where nobody needs them.
+    words: of `teaching.word_matrix`; products: their dot products, pair by pair, or None where nobody needs them.
     """
 
     rows: list[Row]
     features: list[TextFeatures]
-    parts: sparse.csr_matrix
+    words: sparse.csr_matrix
     products: npt.NDArray[np.float32] | None
 
     def select(self, kept: Sequence[bool]) -> "Corpus":
@@ -42,20 +42,20 @@ class Corpus:
         return Corpus(
             [self.rows[place] for place in places],
             [self.features[place] for place in places],
-            self.parts[places],
+            self.words[places],
             None if self.products is None else self.products[np.ix_(places, places)],
         )
 
 
 def read_corpus(scored: Sequence[Row], only_seen: Sequence[Row]) -> tuple[Corpus, Corpus]:
     """The rows with scores and those without."""
-    parts = teaching.part_matrix([row.prompt for row in (*scored, *only_seen)])
+    words = teaching.word_matrix([row.prompt for row in (*scored, *only_seen)])
     texts = [text_features.read(row.prompt) for row in (*scored, *only_seen)]
     count = len(scored)
-    products = (parts[:count] @ parts[:count].T).toarray().astype(np.float32)
+    products = (words[:count] @ words[:count].T).toarray().astype(np.float32)
     return (
-        Corpus(list(scored), texts[:count], parts[:count], products),
-        Corpus(list(only_seen), texts[count:], parts[count:], None),
+        Corpus(list(scored), texts[:count], words[:count], products),
+        Corpus(list(only_seen), texts[count:], words[count:], None),
     )
 
 
@@ -66,20 +66,18 @@ def models_of(corpus: Corpus, extra: Corpus, *, trees: int) -> list[ShapeModel]:
     vocabulary = teaching.vocabulary_of(texts, at_least=at_least, most=MOST_TERMS)
     numbers, shapes = teaching.number_matrix(texts), teaching.shape_codes(texts)
     count = len(corpus.rows)
-    terms = teaching.term_matrix(texts, vocabulary)
     teacher = teaching.fit(
         teaching.Examples(
-            terms[:count],
-            corpus.parts,
+            corpus.words,
             corpus.products,
             numbers[:count],
             shapes[:count],
             [row.benchmark for row in corpus.rows],
             np.array([row.gain for row in corpus.rows]),
-        ),
-        vocabulary,
+        )
     )
-    return distil(teacher, terms, sparse.vstack([corpus.parts, extra.parts]).tocsr(), numbers, shapes, trees=trees)
+    words = sparse.vstack([corpus.words, extra.words]).tocsr()
+    return distil(teacher, texts, vocabulary, words, trees=trees)
 
 
 def gains_of(models: Sequence[ShapeModel], texts: Sequence[TextFeatures]) -> Array:

@@ -11,15 +11,16 @@ from sklearn.ensemble import (  # type: ignore[import-not-found,import-untyped,u
 from sklearn.linear_model import Ridge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from edge_router.learned import WEIGHT_STEPS, Node, ShapeModel
-from edge_router.text_features import SHAPES
-from scripts.training.teacher import Array, Teacher
+from edge_router.text_features import SHAPES, TextFeatures
+from scripts.training.teacher import Array, Teacher, number_matrix, shape_codes, term_matrix
 
 TREES = 64
 DEPTH = 4
 LEARNING_RATE = 0.2
 COLUMNS_TRIED = 0.35  # of the numbers, at each split
 SMALLEST_LEAF = 20
-PARTS_RIDGE = 1.0
+WORDS_RIDGE = 0.3
+OTHER_SHAPES = 0.3  # weight of a prompt of another shape, when words are fitted
 EXAMPLES = 6000  # for the trees of one shape; real prompts first, then mixtures of two
 MOST_REAL = 5000
 SWAPPED = 0.25  # of the numbers of a mixture come from the other prompt
@@ -28,26 +29,28 @@ SEED = 0
 
 def distil(
     teacher: Teacher,
-    terms: sparse.csr_matrix,
-    parts: sparse.csr_matrix,
-    numbers: Array,
-    shapes: npt.NDArray[np.int64],
+    texts: Sequence[TextFeatures],
+    vocabulary: dict[str, int],
+    words: sparse.csr_matrix,
     *,
     trees: int = TREES,
 ) -> list[ShapeModel]:
-    """One model a shape. terms, parts, numbers, shapes: of any prompts, with scores or without."""
+    """One model a shape. texts: any prompts, with scores or without. words: of the same, for the teacher."""
+    terms, numbers, shapes = term_matrix(texts, vocabulary), number_matrix(texts), shape_codes(texts)
     models = []
     for shape in range(len(SHAPES)):
-        # Parts of words take too long to look up at run time: what they say is put into the words.
-        in_words = Ridge(alpha=PARTS_RIDGE, solver="sparse_cg", tol=1e-6).fit(
-            terms, parts @ teacher.part_weights[shape]
+        # Parts of words and rare ones take too long to look up at run time: what they say is put into the common words.
+        in_words = Ridge(alpha=WORDS_RIDGE, solver="sparse_cg", tol=1e-6).fit(
+            terms,
+            words @ teacher.word_weights[shape],
+            sample_weight=np.where(shapes == shape, 1.0, OTHER_SHAPES),
         )
-        scale, steps = _quantised(teacher.term_weights[shape] + in_words.coef_)
+        scale, steps = _quantised(in_words.coef_)
         models.append(
             ShapeModel(
                 level=float(teacher.levels[shape] + in_words.intercept_),
                 term_scale=scale,
-                term_steps=dict(zip(teacher.vocabulary, steps, strict=True)),
+                term_steps=dict(zip(vocabulary, steps, strict=True)),
                 trees=_trees(teacher, shape, _examples(numbers, shapes, shape), trees),
             )
         )

@@ -24,12 +24,14 @@ Mask = npt.NDArray[np.bool_]
 
 # Chosen by cross-validation on the 80 % of the rows that are not the test split: docs/router.md, "Training".
 SHARED = 0.3  # weight of what all shapes have in common
-RIDGE = 40.0
+RIDGE = 30.0
 RBF_WIDTH = 0.5
 LINEAR = 0.3  # of the numbers, beside the RBF
-PARTS = (2, 4)  # characters of a part of a word
+WORDS = (1, 2)  # words in a row
+WORD_TEXTS = 2  # a word in fewer texts is left out
+PARTS = (2, 5)  # characters of a part of a word
 PART_TEXTS = 3
-MOST_PARTS = 60_000
+MOST_PARTS = 200_000
 CLIP = 4.0  # standard deviations
 LEVEL_RIDGE = 5.0  # rows' worth of doubt that a shape differs from the others
 MAX_ROWS = 12_000  # the kernel is rows x rows
@@ -56,14 +58,9 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """term_weights: one row a shape, to be summed over a text's kept terms and divided by the root of their number.
+    """word_weights: one row a shape, for rows of `word_matrix`."""
 
-    part_weights: likewise, for rows of `part_matrix`.
-    """
-
-    vocabulary: dict[str, int]
-    term_weights: Array
-    part_weights: Array
+    word_weights: Array
     levels: Array
     whole: Scaling
     scalings: tuple[Scaling | None, ...]
@@ -103,18 +100,21 @@ def term_matrix(texts: Sequence[TextFeatures], vocabulary: dict[str, int]) -> sp
     return sparse.csr_matrix((values, indices, starts), shape=(len(texts), len(vocabulary)))
 
 
-def part_matrix(prompts: Sequence[str]) -> sparse.csr_matrix:
-    """Runs of characters within words: related words get related rows. A row of norm 1 for each prompt."""
+def word_matrix(prompts: Sequence[str]) -> sparse.csr_matrix:
+    """Words and pairs, and runs of characters within words, so that related words get related rows. By
+    TF-IDF, each a row of norm 1.
+    """
+    words = TfidfVectorizer(ngram_range=WORDS, min_df=WORD_TEXTS if len(prompts) > WORD_TEXTS else 1, sublinear_tf=True)
     parts = TfidfVectorizer(
         analyzer="char_wb",
         ngram_range=PARTS,
         min_df=PART_TEXTS if len(prompts) > PART_TEXTS else 1,
         max_features=MOST_PARTS,
         sublinear_tf=True,
-        use_idf=False,
     )
-    # The letter keeps a file of prompts without any from being an error.
-    return parts.fit_transform([f"{prompt} a" for prompt in prompts])
+    # The word keeps a file of prompts without any from being an error.
+    texts = [f"{prompt} aa" for prompt in prompts]
+    return sparse.hstack([words.fit_transform(texts), parts.fit_transform(texts)]).tocsr()
 
 
 def number_matrix(texts: Sequence[TextFeatures]) -> Array:
@@ -127,10 +127,9 @@ def shape_codes(texts: Sequence[TextFeatures]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What is learned from, one row a prompt. products: of the rows of parts. gains: strong_score - weak_score."""
+    """What is learned from, one row a prompt. products: of the rows of words. gains: strong_score - weak_score."""
 
-    terms: sparse.csr_matrix
-    parts: sparse.csr_matrix
+    words: sparse.csr_matrix
     products: npt.NDArray[np.float32] | None
     numbers: Array
     shapes: npt.NDArray[np.int64]
@@ -138,14 +137,13 @@ class Examples:
     gains: Array
 
 
-def fit(examples: Examples, vocabulary: dict[str, int]) -> Teacher:
-    terms, parts, numbers, shapes = examples.terms, examples.parts, examples.numbers, examples.shapes
-    products = (parts @ parts.T).toarray() if examples.products is None else examples.products
+def fit(examples: Examples) -> Teacher:
+    words, numbers, shapes = examples.words, examples.numbers, examples.shapes
+    products = (words @ words.T).toarray() if examples.products is None else examples.products
     fitted, level = levels(examples.benchmarks, shapes, examples.gains)
     whole = Scaling.of(numbers)
     same = shapes[:, None] == shapes[None, :]
-    words = (terms @ terms.T).toarray() + products
-    kernel = np.where(same, words, SHARED * words)
+    kernel = np.where(same, products, SHARED * products).astype(np.float64)
     scaled = whole.apply(numbers)
     kernel += SHARED * _rbf(scaled, scaled)
     scalings: list[Scaling | None] = []
@@ -163,9 +161,7 @@ def fit(examples: Examples, vocabulary: dict[str, int]) -> Teacher:
         cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False), examples.gains - fitted
     )
     return Teacher(
-        vocabulary,
-        _weights(terms, shapes, alpha),
-        _weights(parts, shapes, alpha),
+        _weights(words, shapes, alpha),
         level,
         whole,
         tuple(scalings),
