@@ -282,7 +282,7 @@ class Answering:
         name_model(report, entry.model, self._settings.catalog)
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         self._statistics.served(call.tenant.id, call.background, entry, report)
-        if self._feedback:
+        if self._feedback and tier == "semantic":  # an exact hit only repeats what can be rated under its own id
             self._feedback.note(call, cache_key=key)
         if not call.request.stream:
             return Answer(entry.body)

@@ -170,7 +170,7 @@ class FakeUpstreamResponse:
         self._status = status
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._on_read = on_read
-        self._end = asyncio.Event()
+        self.ended = asyncio.Event()
         self.keeps = True
         self.cancels = 0
         self.open_reads = 0
@@ -206,7 +206,7 @@ class FakeUpstreamResponse:
         return b"".join(parts).decode()
 
     async def read(self) -> bytes | None:
-        while self._steps and not self._end.is_set():
+        while self._steps and not self.ended.is_set():
             step = self._steps.pop(0)
             self._on_read()
             if isinstance(step, Exception):
@@ -224,14 +224,14 @@ class FakeUpstreamResponse:
 
     async def cancel(self) -> None:
         self.cancels += 1
-        self._end.set()
+        self.ended.set()
 
     async def _pause(self, seconds: float | None) -> None:
         """As long as a read that waits for bytes: until they come or the answer is cancelled."""
         self.open_reads += 1
         try:
             async with asyncio.timeout(seconds):
-                await self._end.wait()
+                await self.ended.wait()
         except TimeoutError:
             pass
         finally:

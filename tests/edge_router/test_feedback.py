@@ -160,16 +160,14 @@ async def test_store_that_is_down() -> None:
     assert "feedback_lost" in gateway.log.names()
 
 
-async def test_cached_answer() -> None:
-    """An answer from a cache is kept with its entry's key and without features: its question was not read."""
+async def test_answer_from_the_exact_cache() -> None:
+    """Is not noted: it repeats one that is."""
     gateway = world()
     await answered(gateway, "r1")
     await answered(gateway, "r2")
 
-    await rated(gateway, "bad", "r2")
-
-    (row,) = await exported(gateway)
-    assert (row["served_by"], row["features"], row["score"]) == ("exact-cache", [], None)
+    assert (await rated(gateway, "bad", "r2")).status == 404
+    assert (await rated(gateway, "bad", "r1")).status == 200
 
 
 @pytest.mark.parametrize(("rating", "told"), [("bad", [("open", "entry")]), ("good", [])])

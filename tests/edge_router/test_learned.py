@@ -5,10 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 import zlib
-from collections.abc import Callable
-from statistics import median
 from types import ModuleType, SimpleNamespace
 from typing import cast
 
@@ -32,8 +29,6 @@ from edge_router.learned import (
 from edge_router.text_features import NAMES, SHAPES
 
 ROUTER = shipped()
-MEDIAN_US, SLOWEST_US = 150, 1000  # on an idle machine; a test is allowed SLACK times that
-SLACK = 10  # beside other programs, and with the line tracing of coverage
 
 any_text = st.text(alphabet=st.characters(codec=None, exclude_categories=[]), max_size=2000)
 
@@ -65,33 +60,9 @@ HARD_TO_READ = {
 
 
 @pytest.mark.parametrize("text", HARD_TO_READ.values(), ids=HARD_TO_READ.keys())
-def test_hard_text_has_a_score_soon(text: str) -> None:
-    """Of a long text the beginning and the end are read, so length does not cost time."""
-    taken_us = best_us(lambda: ROUTER.score(text))
-
+def test_hard_text_has_a_score(text: str) -> None:
+    """Of a long text the beginning and the end are read. How long that takes: docs/router.md."""
     assert 0.0 <= ROUTER.score(text) <= 1.0
-    assert taken_us < SLACK * SLOWEST_US
-
-
-def test_a_usual_prompt_takes_microseconds() -> None:
-    """60 words, features included."""
-    prompt = (
-        "I am planning a trip through the north of Norway with two friends in early March and we would like to see the"
-        " northern lights, go skiing for about three days and spend less than 2,500 euros each. Which towns should we"
-        " stay in, how do we get from one to the next without a car, and what should we book now rather than later?"
-    )
-
-    assert best_us(lambda: ROUTER.score(prompt)) < SLACK * MEDIAN_US
-
-
-def best_us(call: Callable[[], object]) -> float:
-    """The best of some tries: what else runs on the machine only ever adds."""
-    tries = []
-    for _ in range(15):
-        start_s = time.perf_counter()
-        call()
-        tries.append(1e6 * (time.perf_counter() - start_s))
-    return min(tries)
 
 
 def test_it_is_a_scorer() -> None:
@@ -334,14 +305,3 @@ def test_shipped_weights_fit_the_bundle() -> None:
     assert router_weights.__file__ is not None
     with open(router_weights.__file__, "rb") as file:
         assert len(file.read()) <= 256 * 1024
-
-
-def test_loading_is_quick() -> None:
-    """It happens at the start of every isolate."""
-    times_s = []
-    for _ in range(5):
-        start_s = time.perf_counter()
-        shipped()
-        times_s.append(time.perf_counter() - start_s)
-
-    assert median(times_s) < 0.25

