@@ -20,7 +20,7 @@ from ..timers import Deadline
 from .question import Question
 
 CANDIDATES = 5
-# By default no collected pair below 0.76 is a hit; at the loosest threshold that is named, one hit in a hundred is.
+# Of the collected pairs none below 0.76 is a hit by default; at LOOSE_THRESHOLD one hit in a hundred lies below this.
 MIN_COSINE = 0.7
 EMBEDDING_SHARE = 0.79  # of a look-up's time: 150 of 190 ms
 # A vector may be seen before the entry it points to, which takes KV up to a minute. After that the entry is gone.
