@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     stream_idle_s: float = Field(default=30.0, gt=0, le=3600)
     # Of each model, before the first byte: the first call and its retries.
     attempts: int = Field(default=3, ge=1, le=10)
+    # Whether an upstream that keeps failing is left alone for some seconds.
+    breakers: Literal["on", "off"] = "on"
     backoff_s: float = Field(default=0.1, ge=0, le=60)
     max_backoff_s: float = Field(default=2.0, ge=0, le=60)
     keepalive_s: float = Field(default=30.0, ge=0, le=3600)

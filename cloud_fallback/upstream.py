@@ -93,7 +93,8 @@ class Lease:
             return
         self.is_over = True
         self.upstream.bulkhead.leave()
-        if self.health.breaker.leave(has_succeeded, is_probe=self.is_probe):
+        counts = has_succeeded if self.upstream.breaks else None
+        if self.health.breaker.leave(counts, is_probe=self.is_probe):
             self.upstream.opened.append(self.model_id)
 
 
@@ -109,6 +110,7 @@ class Upstream:
     ) -> None:
         self.id = entry.id
         self.bulkhead = Bulkhead(max_concurrency=entry.max_concurrency, max_queue=entry.max_queue)
+        self.breaks = settings.breakers == "on"
         self.opened: list[str] = []  # models whose breaker has just opened, for the other replicas
         self._base_url = entry.base_url
         self._health: OrderedDict[str, Health] = OrderedDict()

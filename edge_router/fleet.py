@@ -17,10 +17,13 @@ RTT_SAMPLES = 5  # the lowest of so many: a busy moment must not make a near reg
 
 
 class Fleet:
-    """Scope: isolate. `hedges`: how many were sent, of `calls` calls."""
+    """Scope: isolate. `hedges`: how many were sent, of `calls` calls. breaks: whether failures open a breaker."""
 
-    def __init__(self, regions: Sequence[Region], latencies: LatencyTable, clock: Clock) -> None:
+    def __init__(
+        self, regions: Sequence[Region], latencies: LatencyTable, clock: Clock, *, breaks: bool = True
+    ) -> None:
         self.regions = tuple(regions)
+        self._breaks = breaks
         self._latencies = latencies
         self._clock = clock
         self._breakers = {region.id: Breaker() for region in regions}
@@ -76,7 +79,9 @@ class Fleet:
 
     def settle(self, region: Region, passage: Passage, outcome: Outcome) -> None:
         breaker, now_s = self._breakers[region.id], self._clock.now_s()
-        if outcome == "answered":
+        if not self._breaks:
+            breaker.left(passage)
+        elif outcome == "answered":
             breaker.succeeded(passage, now_s)
         elif outcome == "failed":
             breaker.failed(passage, now_s)
@@ -103,6 +108,6 @@ class Fleet:
 
     def suspect(self, region_ids: Iterable[str]) -> None:
         """What another isolate found failing."""
-        for region_id in region_ids:
+        for region_id in region_ids if self._breaks else ():
             if region_id in self._breakers:
                 self._breakers[region_id].suspect(self._clock.now_s())

@@ -72,6 +72,7 @@ class _Variables(BaseModel):
     cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
     semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
     hedging: Literal["on", "off"] = Field("on", validation_alias="HEDGING")
+    breakers: Literal["on", "off"] = Field("on", validation_alias="BREAKERS")
     semantic_timeout_s: Annotated[float, Field(ge=0.05, le=5)] = Field(0.19, validation_alias="SEMANTIC_TIMEOUT_S")
     cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
     catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
@@ -125,6 +126,7 @@ class Settings:
     cascade_hold_s: float
     semantic_cache: Literal["on", "off"]
     hedging: Literal["on", "off"]
+    breakers: Literal["on", "off"]
     semantic_timeout_s: float
     regions: tuple[Region, ...]
     catalog: Catalog
@@ -173,6 +175,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         cascade_hold_s=read.cascade_hold_ms / 1000,
         semantic_cache=read.semantic_cache,
         hedging=read.hedging,
+        breakers=read.breakers,
         semantic_timeout_s=read.semantic_timeout_s,
         regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
         catalog=catalog,

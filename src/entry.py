@@ -55,7 +55,7 @@ def compose(env: Any) -> Gateway:
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()
-    fleet = Fleet(settings.regions, latencies, clock)
+    fleet = Fleet(settings.regions, latencies, clock, breaks=settings.breakers == "on")
     answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
     counters = DurableCounters(env.COUNTERS)
     statistics = CacheStatistics(Tally(counters, clock, log), counters)

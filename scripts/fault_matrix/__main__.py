@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scripts.benchmarks.machine import machine_facts
 from scripts.fault_matrix.cases import FAULTS, Fault, lanes
 from scripts.fault_matrix.page import Run, fault_matrix, summary
-from scripts.fault_matrix.runner import SHORT_LIMITS, CannotRun, Result, Runner
+from scripts.fault_matrix.runner import CLOUD_VARIABLES, SHORT_LIMITS, CannotRun, Result, Runner
 from scripts.local.stack import StackError, running_stack
 from scripts.local.worker_spec import ROOT
 
@@ -86,7 +86,9 @@ def _run(arguments: argparse.Namespace, faults: Sequence[Fault]) -> list[Result]
     with ExitStack() as stack:
         url, control_url = arguments.url, arguments.control
         if url is None:
-            _, address = stack.enter_context(running_stack(auth="open", variables=SHORT_LIMITS))
+            _, address = stack.enter_context(
+                running_stack(auth="open", variables=SHORT_LIMITS, cloud_variables=CLOUD_VARIABLES)
+            )
             url, control_url = address.url, address.control_url
         progress = stack.enter_context(_progress())
         total = sum(len(group.cases) for groups in lanes(faults).values() for group in groups)

@@ -25,7 +25,11 @@ SHORT_LIMITS = {
     "STREAM_IDLE_S": 1,
     "SLOW_GRACE_S": 1,
     "MIN_TOKENS_PER_S": 4,
+    # Each fault by itself: what many of them lead to is tested with regions that die (tests/edge/test_regions.py).
+    "BREAKERS": "off",
+    "HEDGING": "off",
 }
+CLOUD_VARIABLES = {"CLOUD_BREAKERS": "off"}
 DEADLINE_S = 40.0  # against hangs: no case needs more than two attempts and one stream
 CONCURRENT_REPEATS = 6
 _CHAT = "/v1/chat/completions"

@@ -131,11 +131,13 @@ class Stack:
         variables: Mapping[str, Any],
         config: Mapping[str, Any],
         records: Mapping[str, str],
+        cloud_variables: Mapping[str, str],
         reload: bool,
     ) -> Address:
         """port, control_port: 0 picks a free one. auth: `keys` or `open`.
 
         variables: overrides of the Worker's. config: sections of wrangler.toml to replace. records: of further keys.
+        cloud_variables: of the cloud fallbacks.
         reload: whether a change of the Worker's code restarts it.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -152,6 +154,7 @@ class Stack:
                 "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
                 "FALLBACK_KEYS": signing_keys,
                 "CLOUD_DRAIN_S": "1",
+                **cloud_variables,
             }
             self._region_starts[region_id] = partial(self._start_region, region_id, region_port, env)
             self._region_starts[region_id]()
@@ -266,6 +269,7 @@ def running_stack(
     variables: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     records: Mapping[str, str] | None = None,
+    cloud_variables: Mapping[str, str] | None = None,
     reload: bool = False,
 ) -> Iterator[tuple[Stack, Address]]:
     """The stack, answering; stopped with every process it started when the block is left."""
@@ -279,6 +283,7 @@ def running_stack(
             variables=variables or {},
             config=config or {},
             records=records or {},
+            cloud_variables=cloud_variables or {},
             reload=reload,
         )
         yield stack, address

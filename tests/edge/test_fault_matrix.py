@@ -13,7 +13,7 @@ from scripts.fault_matrix.cases import FAULTS, ROUTES, Fault, Route, lanes
 from scripts.fault_matrix.law import Expectation, outcome, violations
 from scripts.fault_matrix.oracle import complete_answers
 from scripts.fault_matrix.page import Run, fault_matrix
-from scripts.fault_matrix.runner import SHORT_LIMITS, Result, Runner
+from scripts.fault_matrix.runner import CLOUD_VARIABLES, SHORT_LIMITS, Result, Runner
 from scripts.fault_matrix.transcript import Transcript, read_stream
 from scripts.local.faults import KINDS
 from scripts.local.stack import running_stack
@@ -24,7 +24,7 @@ Chunk = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[list[Result]]:
-    with running_stack(auth="open", variables=SHORT_LIMITS) as (_, address):
+    with running_stack(auth="open", variables=SHORT_LIMITS, cloud_variables=CLOUD_VARIABLES) as (_, address):
         yield asyncio.run(Runner(address.url, address.control_url).run())
 
 
