@@ -87,7 +87,7 @@ DEFAULT_MODELS = (
         declared_ttft_ms=500, declared_tokens_per_s=60,
     ),
     Model(
-        "@cf/qwen/qwen3-30b-a3b-fp8", "edge", "edge-large", 32_768, 0.051, 0.335, ("tools", "json"),
+        "@cf/qwen/qwen3-30b-a3b-fp8", "edge", "edge-large", 32_768, 0.051, 0.335, ("tools", "json"), thinks=True,
         declared_ttft_ms=500, declared_tokens_per_s=60,
     ),
     Model(

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from scripts.fault_matrix.cases import FAULTS, RETRY_AFTER_S, Case, Fault, Group, lanes
+from scripts.fault_matrix.cases import FAULTS, RETRY_AFTER_S, ROUTES, Case, Fault, Group, lanes
 from scripts.fault_matrix.law import Expectation, outcome, violations
 from scripts.fault_matrix.oracle import complete_answers
 from scripts.fault_matrix.transcript import Transcript
@@ -32,6 +32,7 @@ SHORT_LIMITS = {
 CLOUD_VARIABLES = {"CLOUD_BREAKERS": "off"}
 DEADLINE_S = 40.0  # against hangs: no case needs more than two attempts and one stream
 CONCURRENT_REPEATS = 6
+FAR_MS = 60
 _CHAT = "/v1/chat/completions"
 
 
@@ -91,6 +92,7 @@ class Runner:
             try:
                 await self._delete("/faults")
                 await self._delete("/latency")
+                await self._put_others_far()
                 await self._rehearse()
                 done = await asyncio.gather(*(self._run_lane(groups) for groups in lanes(faults).values()))
             except httpx.TransportError as exc:
@@ -114,6 +116,13 @@ class Runner:
                 found = violations(transcript, expected)
                 if found:
                     raise CannotRun(f"Without any fault, {case.route.id} {case.mode} fails: {'; '.join(found)}")
+
+    async def _put_others_far(self) -> None:
+        """So that the region that the faults strike is the nearest by every measurement as well."""
+        near = {route.other_target for route in ROUTES}
+        for region in (await self._control.get("/counters")).json()["cloud"]:
+            if f"cloud:{region}" not in near:
+                await self._post("/latency", {"target": f"cloud:{region}", "rtt_ms": FAR_MS})
 
     async def _run_lane(self, groups: Sequence[Group]) -> list[Result]:
         results = []
