@@ -93,7 +93,7 @@ class _Flight:
                 self.broadcast.send(head.encode())
                 await response.push(self._send)
             else:
-                self._tail = text[-TAIL_BYTES:].encode()
+                self._tail = text.encode("utf-8", "replace")
                 self.broadcast.send(head.encode() + text.encode("utf-8", "replace"))
             self.broadcast.send(WHOLE)
             is_whole = looks_whole(head, self._tail)

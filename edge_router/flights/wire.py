@@ -71,12 +71,17 @@ class FlightReading:
 
 
 def looks_whole(head: Head, tail: bytes) -> bool:
-    """Whether an answer may be given to later callers, by its head and its last TAIL_BYTES."""
+    """Whether an answer may be given to later callers. tail: of a stream the last TAIL_BYTES, else the whole body."""
     if head.status != 200:
         return False
     if is_event_stream(head.headers):
-        return b"[DONE]" in tail and b'"error":' not in tail
-    return tail.rstrip().endswith(b"}")
+        says_something = b'"choices"' in tail or b'"response"' in tail
+        return b"[DONE]" in tail and says_something and b'"error":' not in tail
+    try:
+        body = json.loads(tail)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and not body.get("error") and bool(body.get("choices") or body.get("response"))
 
 
 def is_event_stream(headers: Mapping[str, str]) -> bool:

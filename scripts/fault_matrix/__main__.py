@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
     took_s = time.perf_counter() - started_s
-    limits: dict[str, Any] | None = None if arguments.url else SHORT_LIMITS
+    limits = None if arguments.url else SHORT_LIMITS
     page = fault_matrix(results, Run(command, took_s, limits, facts))
     output = arguments.output or (None if arguments.only else PAGE)
     if output is None:

@@ -19,7 +19,7 @@ class Run:
 
     command: str
     took_s: float
-    limits: Mapping[str, float] | None
+    limits: Mapping[str, float | str] | None
     facts: Mapping[str, Any]
 
 
@@ -66,7 +66,7 @@ def _run_lines(results: Sequence[Result], broken: int, run: Run) -> list[str]:
         f"- {run.facts['cores']} cores, {run.facts['cpu']}; {versions}",
     ]
     if run.limits:
-        limits = ", ".join(f"{name}={value:g}" for name, value in run.limits.items())
+        limits = ", ".join(f"{name}={value}" for name, value in run.limits.items())
         lines.append(f"- Short deadlines, so that faults of silence end soon: {limits}")
     return lines
 

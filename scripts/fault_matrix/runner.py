@@ -18,7 +18,7 @@ from scripts.fault_matrix.transcript import Transcript
 
 # The Worker's variables in the stack that is started for the matrix: the proportions of production's, but short.
 # A stream that is paced by PACE_MS sends 50 tokens a second, a crawling one less than two.
-SHORT_LIMITS = {
+SHORT_LIMITS: dict[str, float | str] = {
     "EDGE_TIMEOUT_S": 1.2,
     "CLOUD_TIMEOUT_S": 1.2,
     "HEARTBEAT_S": 0.4,

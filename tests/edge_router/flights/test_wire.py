@@ -71,11 +71,17 @@ def test_head_that_cannot_be_read(line: bytes) -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "tail", "expected"),
     [
-        pytest.param(200, STREAM, b'{"finish_reason":"stop"}\n\ndata: [DONE]\n\n', True, id="stream"),
+        pytest.param(200, STREAM, b'{"choices":[{}]}\n\ndata: [DONE]\n\n', True, id="stream"),
         pytest.param(200, STREAM, b'{"finish_reason":"stop"}\n\n', False, id="stream without its end"),
+        pytest.param(200, STREAM, b"data: [DONE]\n\n", False, id="stream of nothing"),
         pytest.param(200, STREAM, b'data: {"error":{}}\n\ndata: [DONE]\n\n', False, id="stream that told of an error"),
-        pytest.param(200, STREAM, rb'{"content":"\"error\":"} data: [DONE]', True, id="text about an error"),
-        pytest.param(200, PLAIN, b'{"choices":[]}\n', True, id="plain"),
+        pytest.param(
+            200, STREAM, rb'{"choices":[{"content":"\"error\":"}]} data: [DONE]', True, id="text about an error"
+        ),
+        pytest.param(200, PLAIN, b'{"choices":[{}]}\n', True, id="plain"),
+        pytest.param(200, PLAIN, b'{"response":"Paris."}', True, id="plain, native"),
+        pytest.param(200, PLAIN, b'{"choices":[]}', False, id="plain, empty"),
+        pytest.param(200, PLAIN, b"", False, id="nothing"),
         pytest.param(200, PLAIN, b'{"choices":[', False, id="plain, cut"),
         pytest.param(500, PLAIN, b'{"error":{}}', False, id="failure"),
     ],
