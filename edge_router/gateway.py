@@ -11,8 +11,8 @@ from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, StoreError
 from .location import Location
 from .memory_cache import MemoryCache
-from .ports import Background, Clock, Log, RateLimiter, Store, Telemetry
-from .replies import Reply, error_reply, json_reply
+from .ports import Background, Clock, Log, Pages, RateLimiter, Store, Telemetry
+from .replies import Reply, error_reply, json_reply, page_reply
 from .report import Report
 from .requests import JsonBody, parse_json_object, with_header_controls
 from .settings import Settings
@@ -57,6 +57,7 @@ class Gateway:
         rate_limiter: RateLimiter,
         telemetry: Telemetry,
         probes: Mapping[str, Probe],
+        pages: Pages,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -69,6 +70,7 @@ class Gateway:
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
         self._probes = probes
+        self._pages = pages
         self._clock = clock
         self._log = log
         self._new_id = new_id
@@ -119,6 +121,9 @@ class Gateway:
         if request.path in ("/health", "/ready"):
             _check_method(request, "GET")
             return self._health(report) if request.path == "/health" else await self._ready(report)
+        if request.path == "/dashboard" or (request.path == "/" and request.method in ("GET", "HEAD")):
+            _check_method(request, "GET")
+            return page_reply(await self._pages.html(request.path), report)
         method, endpoint = self._endpoint(request.path)
         _check_method(request, method)
         tenant = await self._let_in(request, report)

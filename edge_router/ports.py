@@ -39,6 +39,14 @@ class Store(Protocol):
         ...
 
 
+class Pages(Protocol):
+    """The pages for people, as they were deployed."""
+
+    async def html(self, path: str) -> str:
+        """The page that a path such as `/dashboard` names. Raises NotFound when it was not deployed."""
+        ...
+
+
 class UpstreamResponse(Protocol):
     """An upstream's answer whose headers have arrived."""
 

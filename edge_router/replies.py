@@ -13,6 +13,19 @@ from .streaming import Batch, LiveChunks, Send
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 EVENTS = "text/event-stream; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+# Pages load what lies beside them and ask this gateway, nobody else; no other site can frame them.
+PAGE_HEADERS = {
+    "content-type": HTML,
+    "cache-control": "no-cache",
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
 
 
 class Encoder(Protocol):
@@ -99,6 +112,10 @@ def json_reply(body: str, report: Report, status: int = 200) -> Reply:
 def reported_reply(body: Mapping[str, object], report: Report) -> Reply:
     """A JSON body with the report under `nearside`."""
     return json_reply(with_report(completions.dump(body), report.body_json()), report)
+
+
+def page_reply(html: str, report: Report) -> Reply:
+    return Reply(200, html, {**report.headers(), **PAGE_HEADERS})
 
 
 def json_lines_reply(body: str, report: Report) -> Reply:

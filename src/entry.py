@@ -7,6 +7,7 @@ from typing import Any
 from workers import WorkerEntrypoint, import_from_javascript
 
 from adapters.analytics import AnalyticsEngine
+from adapters.assets import AssetPages
 from adapters.cloud import FetchCloudRegions
 from adapters.conversions import install, raw
 from adapters.flights import DurableFlights
@@ -88,6 +89,7 @@ def compose(env: Any) -> Gateway:
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
         telemetry=AnalyticsEngine(env.ANALYTICS),
         probes=probes,
+        pages=AssetPages(env.ASSETS),
         clock=clock,
         log=log,
         new_id=new_id,

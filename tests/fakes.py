@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edge_router.counters import Amount, CounterTable
-from edge_router.errors import StoreError
+from edge_router.errors import NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
 from edge_router.location import UNKNOWN, Location
@@ -368,6 +368,15 @@ class FakeFeedbackStore:
 
     async def labelled(self, tenant: str) -> str:
         return self.table(tenant).labelled()
+
+
+class FakePages:
+    """`Pages` with one page at `/`, and none elsewhere."""
+
+    async def html(self, path: str) -> str:
+        if path != "/":
+            raise NotFound("This deployment has no such page.", code="unknown_path")
+        return "<!doctype html><title>Nearside</title>"
 
 
 @dataclass(slots=True)

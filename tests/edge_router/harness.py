@@ -41,6 +41,7 @@ from tests.fakes import (
     FakeEdgeModels,
     FakeFeedbackStore,
     FakeFlights,
+    FakePages,
     FakeRateLimiter,
     FakeRequest,
     FakeUpstreamResponse,
@@ -217,6 +218,7 @@ class World:
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    pages: FakePages = field(default_factory=FakePages)
     clock: FakeClock = field(default_factory=FakeClock)
     latencies: LatencyTable = field(default_factory=LatencyTable)
     shared: SharedLatencies | None = None
@@ -283,6 +285,7 @@ class World:
             rate_limiter=self.rate_limiter,
             telemetry=self.telemetry,
             probes=self.probes,
+            pages=self.pages,
             clock=self.clock,
             log=self.log,
             new_id=self.new_id,

@@ -242,6 +242,23 @@ async def test_head_of_what_can_be_read() -> None:
     assert reply.headers["server-timing"].startswith("total;dur=")
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_page_for_people(method: str) -> None:
+    """Needs no key, carries the report, and may load and ask nothing but this gateway."""
+    reply = await World(auth="keys").ask(path="/", method=method)
+
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert reply.headers["nearside-colo"] == "CDG"
+
+
+async def test_page_that_was_not_deployed() -> None:
+    """404 in the contract's form."""
+    reply = await World().ask(path="/dashboard", method="GET")
+
+    assert (reply.status, error_of(reply)["code"]) == (404, "unknown_path")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

@@ -1,0 +1,61 @@
+"""One local stack and one browser for the tests of the pages."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from scripts.local.stack import Address, running_stack
+from scripts.local.worker_spec import ROOT
+from tests.e2e.browser import running_browser
+
+SCREENSHOTS = ROOT / "build" / "screenshots"  # output to be looked at, never committed
+DESKTOP, PHONE = (1280, 860), (390, 844)
+
+Screenshot = Callable[[Page, str], Path]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
+    """The stack with keys; nothing is kept in memory, so that each answer is what its test asked for."""
+    with running_stack(auth="keys", variables={"MEMORY_CACHE_MIB": 0}) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, address: Address) -> Iterator[Page]:
+    """A page in a fresh profile, of somebody near Singapore. Fails the test for anything on the console."""
+    emulated = '{"colo": "SIN", "country": "SG", "continent": "AS", "clientTcpRtt": 12, "clientAcceptEncoding": ""}'
+    context = browser.new_context(
+        base_url=address.url,
+        viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
+        extra_http_headers={"nearside-emulate-cf": emulated},
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    yield page
+    context.close()
+    expected = [text for text in problems if text.startswith("Failed to load resource: the server responded with")]
+    assert [text for text in problems if text not in expected] == []
+
+
+@pytest.fixture
+def screenshot() -> Screenshot:
+    def take(page: Page, name: str) -> Path:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        path = SCREENSHOTS / f"{name}.png"
+        page.screenshot(path=path, full_page=True)
+        return path
+
+    return take
