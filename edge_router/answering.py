@@ -279,6 +279,7 @@ class Answering:
         report.route_reason = "cached"
         report.cost_usd = 0.0
         report.cost_avoided_usd = entry.cost_usd
+        report.avoided_tokens = entry.tokens
         name_model(report, entry.model, self._settings.catalog)
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         self._statistics.served(call.tenant.id, call.background, entry, report)

@@ -31,7 +31,7 @@ class PresentedKey:
 class Tenant:
     """Who asks. All but `id` are optional fields of the key record; None: as the variables say.
 
-    scopes: what its key may do beyond asking: `admin`. cache: how its answers are kept.
+    scopes: what its key may do beyond asking: `admin`, `metrics`. cache: how its answers are kept.
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
     cascade: whether edge models' answers are checked.
     residency: the area where the tenant's answers must be made.

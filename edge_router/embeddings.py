@@ -89,7 +89,7 @@ def parse_vectors(text: str, *, count: int) -> list[list[float]]:
 def response(request: EmbeddingsRequest, vectors: Sequence[Sequence[float]]) -> dict[str, Any]:
     """OpenAI's list of embeddings. usage is an estimate: the embedder does not count."""
     encode = _base64 if request.encoding_format == "base64" else list
-    tokens = sum(map(estimate_tokens, request.texts))
+    tokens = tokens_of(request)
     return {
         "object": "list",
         "data": [{"object": "embedding", "index": i, "embedding": encode(v)} for i, v in enumerate(vectors)],
@@ -98,8 +98,12 @@ def response(request: EmbeddingsRequest, vectors: Sequence[Sequence[float]]) -> 
     }
 
 
+def tokens_of(request: EmbeddingsRequest) -> int:
+    return sum(map(estimate_tokens, request.texts))
+
+
 def cost_usd(request: EmbeddingsRequest) -> float:
-    return sum(map(estimate_tokens, request.texts)) * USD_PER_MILLION_TOKENS / 1e6
+    return tokens_of(request) * USD_PER_MILLION_TOKENS / 1e6
 
 
 def _base64(vector: Sequence[float]) -> str:

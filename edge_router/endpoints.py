@@ -18,6 +18,9 @@ from .chat_call import Answer, ChatCall, StreamedAnswer
 from .embedder import Embedder
 from .errors import GatewayError, NotFound, RequestRejected
 from .feedback import FeedbackBook
+from .metrics import prometheus
+from .metrics.reading import MetricsReader
+from .metrics.windows import read_query
 from .ports import Background, Clock, EdgeModels
 from .replies import (
     ChatEvents,
@@ -36,6 +39,7 @@ from .sse import DONE_EVENT
 from .streaming import Send
 from .text_completions import TextEvents
 
+METRICS_SCOPE = "metrics"
 MODELS_PREFIX = "/v1/models/"
 CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
 
@@ -75,12 +79,14 @@ class Endpoints:
         *,
         cache: AnswerCache,
         statistics: CacheStatistics,
+        metrics: MetricsReader,
         feedback: FeedbackBook | None = None,
     ) -> None:
         self._settings = settings
         self._answering = answering
         self._cache = cache
         self._statistics = statistics
+        self._metrics = metrics
         self._embedder = Embedder(edge, clock)
         self._clock = clock
         self._feedback = feedback
@@ -153,6 +159,7 @@ class Endpoints:
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         report.served_by, report.model, report.route_reason = "edge-model", embeddings.MODEL, "pinned"
         report.cost_usd, report.usage_estimated = embeddings.cost_usd(request), True
+        report.input_tokens = embeddings.tokens_of(request)
         return reported_reply(embeddings.response(request, [vector for part in parts for vector in part]), report)
 
     async def explain(self, call: Call) -> Reply:
@@ -202,6 +209,23 @@ class Endpoints:
 
     async def cache_stats(self, call: Call) -> Reply:
         return reported_reply(await self._statistics.read(call.tenant.id), call.report)
+
+    async def metrics(self, call: Call) -> Reply:
+        """`GET /v1/metrics`: what all locations saw lately, of all tenants together."""
+        self._check_metrics_scope(call)
+        window, by = read_query(call.query)
+        return reported_reply(await self._metrics.metrics(window, by), call.report)
+
+    async def prometheus(self, call: Call) -> Reply:
+        """`GET /metrics`, for Prometheus."""
+        self._check_metrics_scope(call)
+        headers = {**call.report.headers(), "content-type": prometheus.CONTENT_TYPE}
+        return Reply(200, await self._metrics.prometheus_text(), headers)
+
+    def _check_metrics_scope(self, call: Call) -> None:
+        if self._settings.auth != "open" and METRICS_SCOPE not in call.tenant.scopes:
+            message = "Only a key with the scope 'metrics' may read what is measured of all tenants."
+            raise RequestRejected(message, code="missing_scope", status=403)
 
     async def _plain(self, chat: ChatCall) -> dict[str, Any]:
         answer = await self._answering.answer(chat)
@@ -260,6 +284,8 @@ class Endpoints:
         whole.cache = whole.cache or "miss"  # some were found, some were not
         whole.cost_usd = sum(report.cost_usd or 0.0 for report in reports)
         whole.cost_avoided_usd = sum(report.cost_avoided_usd or 0.0 for report in reports)
+        for name in ("input_tokens", "output_tokens", "avoided_tokens"):
+            setattr(whole, name, sum(getattr(report, name) for report in reports))
         whole.usage_estimated = any(report.usage_estimated for report in reports)
         whole.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
 
@@ -363,6 +389,9 @@ def _add_costs(whole: Report, part: Report) -> None:
     if part is not whole:
         whole.cost_usd = (whole.cost_usd or 0.0) + (part.cost_usd or 0.0)
         whole.cost_avoided_usd = (whole.cost_avoided_usd or 0.0) + (part.cost_avoided_usd or 0.0)
+        whole.input_tokens += part.input_tokens
+        whole.output_tokens += part.output_tokens
+        whole.avoided_tokens += part.avoided_tokens
 
 
 def _part(call: Call, parts: int) -> Call:

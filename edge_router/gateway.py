@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from . import __version__, completions
 from .auth import OPEN_TENANT, PresentedKey, Tenant, read_key, tenant_of
 from .endpoints import MODELS_PREFIX, Call, Endpoints
-from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, StoreError
+from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, RequestRejected, StoreError
 from .location import Location
 from .memory_cache import MemoryCache
 from .ports import Background, Clock, Log, Pages, RateLimiter, Store, Telemetry
@@ -23,6 +23,19 @@ KNOWN_KEYS_BYTES = 256 * 1024
 KNOWN_BODIES_BYTES = 2 * 1024 * 1024
 PARSED_SIZE = 8  # of parsed JSON and its text, in lengths of the text
 RATE_PERIOD_S = 60  # of the binding in wrangler.toml
+
+# Where a model is asked: what metrics are about.
+ASKING = frozenset(
+    {
+        "/",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/completions/stream",
+        "/v1/completions/batch",
+        "/v1/responses",
+        "/v1/embeddings",
+    }
+)
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -55,7 +68,7 @@ class Gateway:
         *,
         keys: Store,
         rate_limiter: RateLimiter,
-        telemetry: Telemetry,
+        telemetry: Sequence[Telemetry],
         probes: Mapping[str, Probe],
         pages: Pages,
         clock: Clock,
@@ -87,6 +100,8 @@ class Gateway:
             "/v1/models": ("GET", endpoints.models),
             "/v1/cache": ("DELETE", endpoints.purge),
             "/v1/cache/stats": ("GET", endpoints.cache_stats),
+            "/v1/metrics": ("GET", endpoints.metrics),
+            "/metrics": ("GET", endpoints.prometheus),
             "/v1/feedback": ("POST", endpoints.rate),
             "/v1/feedback/export": ("GET", endpoints.export_feedback),
         }
@@ -106,9 +121,9 @@ class Gateway:
             reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
         reply.headers.setdefault("server-timing", f"total;dur={self._clock.elapsed_ms() - started_ms:.1f}")
         if isinstance(reply.body, str):
-            self._record(report, reply.status)
+            self._record(report, reply.status, background)
         else:
-            reply.body.on_end = lambda: self._record(report, reply.status)
+            reply.body.on_end = lambda: self._record(report, reply.status, background)
         return reply
 
     async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:
@@ -126,6 +141,7 @@ class Gateway:
             return page_reply(await self._pages.html(request.path), report)
         method, endpoint = self._endpoint(request.path)
         _check_method(request, method)
+        report.is_asking = request.path in ASKING
         tenant = await self._let_in(request, report)
         body: dict[str, Any] = {}
         if method == "POST":
@@ -139,7 +155,7 @@ class Gateway:
         reply = await endpoint(
             Call(
                 path=request.path,
-                query=request.query if method == "DELETE" else "",
+                query=request.query if method != "POST" else "",
                 body=body,
                 tenant=tenant,
                 cache_control=request.headers.get("cache-control"),
@@ -170,12 +186,15 @@ class Gateway:
     def _refuse(self, error: GatewayError, report: Report, started_ms: float) -> Reply:
         report.timings_ms["total"] = self._clock.elapsed_ms() - started_ms
         report.retry_after_s = error.retry_after_s
+        if not isinstance(error, RequestRejected):
+            report.error_code = error.code or error.type
         self._log.event("refused", request_id=report.request_id, status=error.status, reason=error.code)
         return error_reply(error, report)
 
-    def _record(self, report: Report, status: int) -> None:
+    def _record(self, report: Report, status: int, background: Background) -> None:
         if report.tenant is not None:
-            self._telemetry.record(report, tenant=report.tenant, status=status)
+            for telemetry in self._telemetry:
+                telemetry.record(report, background, tenant=report.tenant, status=status)
 
     def _health(self, report: Report) -> Reply:
         facts = {"status": "ok", "service": "nearside", "version": __version__, "colo": report.location.colo}

@@ -5,6 +5,9 @@ from typing import Any, Protocol
 
 from .counters import Amount
 from .feedback_records import AnswerRecord, Rating
+from .metrics.cells import Slice
+from .metrics.shard import View
+from .metrics.windows import Grouping, Window
 from .report import Report
 from .settings import Region
 
@@ -191,7 +194,25 @@ class RateLimiter(Protocol):
 class Telemetry(Protocol):
     """One record a request, written after the answer, without any prompt text. Never raises."""
 
-    def record(self, report: Report, *, tenant: str, status: int) -> None: ...
+    def record(self, report: Report, background: "Background", *, tenant: str, status: int) -> None: ...
+
+
+class MetricsStore(Protocol):
+    """What each location saw, in a place of its own. Every method may raise StoreError."""
+
+    async def enroll(self, colo: str) -> str:
+        """Notes that there is such a location. Returns where its metrics belong: to it, or to `other`."""
+        ...
+
+    async def colos(self) -> list[str]:
+        """Those enrolled in the last day."""
+        ...
+
+    async def add(self, colo: str, more: Slice) -> None: ...
+
+    async def view(self, colo: str, window: Window, by: Grouping) -> View: ...
+
+    async def all_time(self, colo: str) -> Slice: ...
 
 
 class Background(Protocol):

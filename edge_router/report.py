@@ -29,7 +29,9 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only; made onc
 class Report:
     """Filled in while one request is handled. Scope: request.
 
-    tenant: who asks, once known; for telemetry, never shown.
+    tenant: who asks, once known; for telemetry, never shown. So are: is_asking, whether a model is asked for an answer;
+    error_code, of a failure that is not the caller's; input_tokens and output_tokens of the answer that was given,
+    avoided_tokens of one that was not asked for anew.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     failed_status: why a stale answer was given: what asking the models came to.
     max_latency_ms: what the caller asked for.
@@ -76,6 +78,11 @@ class Report:
     timings_ms: dict[str, float] = field(default_factory=dict)
     auth_open: bool = False
     tenant: str | None = None
+    is_asking: bool = False
+    error_code: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    avoided_tokens: int = 0
 
     def take_over(self, aside: "Report") -> None:
         """What calls learned that were made apart from this report, now that one of them has answered."""

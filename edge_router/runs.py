@@ -189,7 +189,7 @@ class ChatRun:
         self.leave(stream)
         if relay.error:
             self._report.retry_after_s = relay.error.retry_after_s
-            self._log_failure(relay.error)
+            self._note_failure(relay.error)
             last = [relay.error_chunk(relay.error)]
         else:
             last = relay.closing(input_text)
@@ -213,7 +213,7 @@ class ChatRun:
     def fail(self, error: GatewayError) -> list[str]:
         self._stop_clock()
         self._report.retry_after_s = error.retry_after_s
-        self._log_failure(error)
+        self._note_failure(error)
         head = {"id": self._completion_id(), "created": self._created_s(), "model": self._call.request.model}
         text = completions.dump({**completions.chunk(head, {}, finish_reason="error"), **error.to_body()})
         return [with_report(text, self._report.body_json())]
@@ -301,10 +301,11 @@ class ChatRun:
         report = self._report
         report.usage_estimated = estimated
         report.cached_input_share = completions.cached_input_share(usage)
-        cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        report.input_tokens, report.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        cost_usd = at.model.cost_usd(report.input_tokens, report.output_tokens)
         if report.collapsed:
             report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
-            tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+            report.avoided_tokens = tokens = report.input_tokens + report.output_tokens
             call = self._call
             self._services.statistics.collapsed(call.tenant.id, call.background, tokens=tokens, cost_usd=cost_usd)
         else:
@@ -364,7 +365,8 @@ class ChatRun:
         if self._services.feedback:
             self._services.feedback.note(self._call)
 
-    def _log_failure(self, error: GatewayError) -> None:
+    def _note_failure(self, error: GatewayError) -> None:
+        self._report.error_code = error.code or error.type
         self._services.log.event("stream_failed", request_id=self._report.request_id, reason=error.code)
 
     def _completion_id(self) -> str:

@@ -30,15 +30,18 @@ from edge_router.gateway import Gateway
 from edge_router.latency import LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
+from edge_router.metrics.reading import MetricsReader
+from edge_router.metrics.recorder import Recorder
 from edge_router.region_watch import RegionWatch
 from edge_router.settings import VARIABLES, read_settings
 from edge_router.tally import Tally
 from feedback_log import DurableFeedback, FeedbackLog
+from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
 
 install()
 
-__all__ = ["Counters", "Default", "FeedbackLog", "SingleFlight"]
+__all__ = ["Counters", "Default", "FeedbackLog", "Metrics", "SingleFlight"]
 
 
 # At import, so that a deployed Worker has it in the snapshot of its memory that it starts from.
@@ -60,6 +63,8 @@ def compose(env: Any) -> Gateway:
     answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
     counters = DurableCounters(env.COUNTERS)
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
+    metrics = DurableMetrics(getattr(env, "METRICS", None))
+    recorder = Recorder(metrics, clock, log, breakers=fleet.states)
     answering = Answering(
         settings,
         decider=Decider(settings, SCORER, fleet, latencies, clock, offset_of=offsets(settings, feedback)),
@@ -84,10 +89,19 @@ def compose(env: Any) -> Gateway:
     probes["vectors"] = vectors.is_reachable
     return Gateway(
         settings,
-        Endpoints(settings, answering, edge, clock, cache=answers, statistics=statistics, feedback=feedback),
+        Endpoints(
+            settings,
+            answering,
+            edge,
+            clock,
+            cache=answers,
+            statistics=statistics,
+            metrics=MetricsReader(metrics, settings.regions, clock),
+            feedback=feedback,
+        ),
         keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
-        telemetry=AnalyticsEngine(env.ANALYTICS),
+        telemetry=[AnalyticsEngine(getattr(env, "ANALYTICS", None)), recorder],
         probes=probes,
         pages=AssetPages(env.ASSETS),
         clock=clock,

@@ -15,6 +15,10 @@ from edge_router.errors import NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
 from edge_router.location import UNKNOWN, Location
+from edge_router.metrics.cells import Slice
+from edge_router.metrics.directory import Directory
+from edge_router.metrics.shard import Shard, View
+from edge_router.metrics.windows import Grouping, Window
 from edge_router.ports import (
     Background,
     Clock,
@@ -23,6 +27,7 @@ from edge_router.ports import (
     FeedbackStore,
     Flights,
     Log,
+    MetricsStore,
     RateLimiter,
     Store,
     Telemetry,
@@ -401,7 +406,7 @@ class CollectingTelemetry:
 
     records: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
 
-    def record(self, report: Report, *, tenant: str, status: int) -> None:
+    def record(self, report: Report, background: Background, *, tenant: str, status: int) -> None:
         self.records.append((tenant, status, report.body()))
 
 
@@ -538,6 +543,47 @@ class FakeCounters:
         self._table(tenant).forget(prefix)
 
 
+@dataclass(slots=True)
+class FakeMetrics:
+    """The real shards and directory. down: locations that do not answer, or `directory`.
+
+    hangs: nothing that is added is ever taken.
+    """
+
+    clock: Clock
+    down: set[str] = field(default_factory=set)
+    hangs: bool = False
+    shards: dict[str, Shard] = field(default_factory=dict)
+    directory: Directory = field(default_factory=lambda: Directory(MemorySql()))
+
+    async def enroll(self, colo: str) -> str:
+        self._check("directory")
+        return self.directory.enroll(colo, self.clock.now_s())
+
+    async def colos(self) -> list[str]:
+        self._check("directory")
+        return self.directory.colos(self.clock.now_s())
+
+    async def add(self, colo: str, more: Slice) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        self._shard(colo).add(Slice.decoded(json.loads(json.dumps(more.encoded()))), self.clock.now_s())
+
+    async def view(self, colo: str, window: Window, by: Grouping) -> View:
+        return View.decoded(json.loads(json.dumps(self._shard(colo).view(window, by, self.clock.now_s()).encoded())))
+
+    async def all_time(self, colo: str) -> Slice:
+        return self._shard(colo).all_time(self.clock.now_s())
+
+    def _shard(self, colo: str) -> Shard:
+        self._check(colo)
+        return self.shards.setdefault(colo, Shard(MemorySql()))
+
+    def _check(self, name: str) -> None:
+        if name in self.down:
+            raise StoreError("no metrics")
+
+
 class CountingIds:
     """`1`, `2`, … instead of random ids."""
 
@@ -565,4 +611,6 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
-    return clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, background, log, asked
+    metrics: MetricsStore = FakeMetrics(clock)
+    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics)
+    return *several, background, log, asked

@@ -5,16 +5,20 @@ from typing import Any
 from pyodide.ffi import JsException
 
 from adapters.javascript import to_object
+from edge_router.ports import Background
 from edge_router.report import Report
 
 
 class AnalyticsEngine:
     """Points are handed over without waiting; the platform may drop them, and never tells."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any | None) -> None:
+        """dataset: None when the binding is missing; then nothing is recorded."""
         self._dataset = dataset
 
-    def record(self, report: Report, *, tenant: str, status: int) -> None:
+    def record(self, report: Report, background: Background, *, tenant: str, status: int) -> None:
+        if self._dataset is None:
+            return
         timings_ms = report.timings_ms
         point = {
             "indexes": [tenant[:96]],

@@ -22,6 +22,8 @@ from edge_router.gateway import Gateway, Probe
 from edge_router.latency import ENOUGH_SAMPLES, LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.location import Location
+from edge_router.metrics.reading import MetricsReader
+from edge_router.metrics.recorder import Recorder
 from edge_router.ports import Background, Store
 from edge_router.region_watch import RegionWatch
 from edge_router.replies import Reply
@@ -41,6 +43,7 @@ from tests.fakes import (
     FakeEdgeModels,
     FakeFeedbackStore,
     FakeFlights,
+    FakeMetrics,
     FakePages,
     FakeRateLimiter,
     FakeRequest,
@@ -215,6 +218,7 @@ class World:
     single_flight: Literal["off", "cloud", "all"] = "off"
     feedback: FakeFeedbackStore | None = None
     counters: FakeCounters | None = None
+    metrics: FakeMetrics | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -257,6 +261,8 @@ class World:
         tally = (Tally if self.counters else NoTally)(counters, self.clock, self.log, flush_after_s=0)
         statistics = CacheStatistics(tally, counters)
         fleet = Fleet(settings.regions, self.latencies, self.clock)
+        metrics = self.metrics or FakeMetrics(self.clock)
+        recorder = Recorder(metrics, self.clock, self.log, breakers=fleet.states, flush_after_s=0)
         answering = Answering(
             settings,
             decider=Decider(
@@ -279,11 +285,18 @@ class World:
         return Gateway(
             settings,
             Endpoints(
-                settings, answering, self.edge, self.clock, cache=cache, statistics=statistics, feedback=feedback
+                settings,
+                answering,
+                self.edge,
+                self.clock,
+                cache=cache,
+                statistics=statistics,
+                metrics=MetricsReader(metrics, settings.regions, self.clock),
+                feedback=feedback,
             ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
-            telemetry=self.telemetry,
+            telemetry=[self.telemetry, recorder] if self.metrics else [self.telemetry],
             probes=self.probes,
             pages=self.pages,
             clock=self.clock,
