@@ -143,6 +143,7 @@ def test_too_many_cells() -> None:
             id="late, then another",
         ),
         pytest.param({"cache": "hit", "cache_tier": "memory"}, 200, {"hits_memory": 1}, id="hit"),
+        pytest.param({"cache": "bypass"}, 200, {"bypass": 1}, id="not looked up"),
         pytest.param({"cache": "stale", "cache_tier": "kv"}, 200, {"stale": 1}, id="stale"),
     ],
 )
