@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,28 +39,28 @@ async def test_signed(key: Key) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "headers", "reason"),
+    ("path", "body", "headers_now", "reason"),
     [
-        pytest.param(PATH, BODY, {}, "missing", id="unsigned"),
-        pytest.param(PATH, BODY, {"authorization": f"Bearer {KEY}"}, "missing", id="a key instead"),
-        pytest.param(PATH, BODY, {**signed(), "signature": "edge=:AAAA:"}, "malformed", id="nonsense"),
-        pytest.param(PATH, BODY, signed(Key("x", b"x" * 32)), "key", id="unknown key"),
-        pytest.param(PATH, BODY, signed(Key("new", b"x" * 32)), "signature", id="wrong secret"),
-        pytest.param("/v1/completions", BODY, signed(), "signature", id="other path"),
-        pytest.param(PATH, BODY, {**signed(), "x-request-id": "r2"}, "signature", id="other request id"),
-        pytest.param(PATH, BODY, signed(now_s=time.time() - 61), "time", id="old"),
-        pytest.param(PATH, BODY, signed(now_s=time.time() + 120), "time", id="from the future"),
-        pytest.param(PATH, BODY + b" ", signed(), "digest", id="other body"),
-        pytest.param(PATH, b"{", signed(), "digest", id="other body, not JSON"),
-        pytest.param("/v1/embeddings", BODY, {}, "missing", id="embeddings"),
+        pytest.param(PATH, BODY, dict, "missing", id="unsigned"),
+        pytest.param(PATH, BODY, lambda: {"authorization": f"Bearer {KEY}"}, "missing", id="a key instead"),
+        pytest.param(PATH, BODY, lambda: {**signed(), "signature": "edge=:AAAA:"}, "malformed", id="nonsense"),
+        pytest.param(PATH, BODY, lambda: signed(Key("x", b"x" * 32)), "key", id="unknown key"),
+        pytest.param(PATH, BODY, lambda: signed(Key("new", b"x" * 32)), "signature", id="wrong secret"),
+        pytest.param("/v1/completions", BODY, lambda: signed(), "signature", id="other path"),
+        pytest.param(PATH, BODY, lambda: {**signed(), "x-request-id": "r2"}, "signature", id="other request id"),
+        pytest.param(PATH, BODY, lambda: signed(now_s=time.time() - 61), "time", id="old"),
+        pytest.param(PATH, BODY, lambda: signed(now_s=time.time() + 120), "time", id="from the future"),
+        pytest.param(PATH, BODY + b" ", lambda: signed(), "digest", id="other body"),
+        pytest.param(PATH, b"{", lambda: signed(), "digest", id="other body, not JSON"),
+        pytest.param("/v1/embeddings", BODY, dict, "missing", id="embeddings"),
     ],
 )
-async def test_refused(path: str, body: bytes, headers: dict[str, str], reason: str) -> None:
+async def test_refused(path: str, body: bytes, headers_now: Callable[[], dict[str, str]], reason: str) -> None:
     """401 in OpenAI's form, counted by reason, and the upstream is not asked."""
     upstream = FakeUpstream.plain(COMPLETION)
     app = guarded(upstream)
 
-    response = await call(app, "POST", path, body, headers)
+    response = await call(app, "POST", path, body, headers_now())
     metrics = await call(app, "GET", "/metrics")
 
     error = response.json()["error"]
