@@ -23,8 +23,9 @@ def address() -> Iterator[Address]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Gone before another module begins: while it runs, so does Playwright's event loop, and async tests can't."""
     with running_browser() as browser:
         yield browser
 
