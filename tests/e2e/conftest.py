@@ -36,6 +36,7 @@ def page(browser: Browser, address: Address) -> Iterator[Page]:
     emulated = '{"colo": "SIN", "country": "SG", "continent": "AS", "clientTcpRtt": 12, "clientAcceptEncoding": ""}'
     context = browser.new_context(
         base_url=address.url,
+        locale="en-GB",  # else this Chromium says `en-US@posix`, which is no language tag
         viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
         extra_http_headers={"nearside-emulate-cf": emulated},
         permissions=["clipboard-read", "clipboard-write"],
