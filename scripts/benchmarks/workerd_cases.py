@@ -172,7 +172,8 @@ def _bindings(name: str, config: dict[str, Any]) -> dict[str, Any]:
 def _stand_ins(config: dict[str, Any]) -> list[str]:
     """Bindings to what is not measured. The rate limiter is off: miniflare's writes to SQLite, 1.6 ms a request."""
     limiters = [entry["name"] for entry in config.get("ratelimits", [])]
-    return [config["ai"]["binding"], *(entry["binding"] for entry in config.get("vectorize", [])), *limiters]
+    vectors = [entry["binding"] for entry in config.get("vectorize", [])]
+    return [config["ai"]["binding"], config["assets"]["binding"], *vectors, *limiters]
 
 
 def server(name: str, root: Path, modules: list[dict[str, str]], **rest: Any) -> dict[str, Any]:
