@@ -18,6 +18,7 @@ class Attempt:
     """One call of one model at one place: `region` is None at the edge. The rest is learned on the way.
 
     patience_s: when it is given up for one that can still meet the caller's deadline.
+    limit_s: how long this call may take until its first content, or its plain answer, is here.
     flight: name of the cloud call that it shares. has_answered: the region's own service sent headers.
     collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
     """
@@ -26,6 +27,7 @@ class Attempt:
     region: Region | None
     is_hedge: bool = False
     patience_s: float = inf
+    limit_s: float = inf
     flight: str | None = None
     has_answered: bool = False
     rtt_ms: float | None = None

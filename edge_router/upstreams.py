@@ -245,6 +245,7 @@ class Upstreams:
     async def _timed(self, tries: Tries, at: Attempt, make: _Make[_Result], limit_s: float) -> _Result:
         """Within the attempt's own time and the request's. A failure is noted in report and log."""
         limit_s = min(limit_s, at.patience_s, (tries.deadline_ms - self._clock.elapsed_ms()) / 1000)
+        at.limit_s = limit_s
         failure: GatewayError
         try:
             async with Deadline(self._clock, limit_s):
@@ -285,14 +286,18 @@ class Upstreams:
             self._sharing[at.flight] += 1
             try:
                 response, at.collapsed = await self._flights.post(
-                    at.flight, region, cloud_api.CHAT_PATH, body, self._headers(call, body)
+                    at.flight,
+                    region,
+                    cloud_api.CHAT_PATH,
+                    body,
+                    self._headers(call, body, self._settings.cloud_timeout_s),
                 )
             except StoreError as exc:
                 self._note_failed_flight(call, exc)
             else:
                 return response
         at.collapsed = False
-        return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body))
+        return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body, at.limit_s))
 
     def _leave_flight(self, at: Attempt) -> None:
         if at.flight is not None:
@@ -304,10 +309,16 @@ class Upstreams:
         """Flights that fail cost nobody an answer: the caller goes alone."""
         self._log.event("flight_failed", request_id=call.report.request_id, reason=failure.message)
 
-    def _headers(self, call: ChatCall, body: str) -> dict[str, str]:
-        """What goes along, signed for one call: sent a second time, it is refused as a replay."""
+    def _headers(self, call: ChatCall, body: str, limit_s: float) -> dict[str, str]:
+        """What goes along, signed for one call: sent a second time, it is refused as a replay. limit_s: no retry over
+        there is worth more time; a shared call has the time of all who share it.
+        """
+        headers = {
+            **call.forwarded,
+            cloud_api.DEADLINE_HEADER: str(max(1, int(1000 * min(limit_s, self._settings.cloud_timeout_s)))),
+        }
         if not self._settings.fallback_keys:
-            return dict(call.forwarded)
+            return headers
         signed = sign(
             self._settings.fallback_keys[0],
             method="POST",
@@ -317,7 +328,7 @@ class Upstreams:
             nonce=self._new_id(),
             now_s=self._clock.now_s(),
         )
-        return {**call.forwarded, **signed}
+        return {**headers, **signed}
 
 
 def _flight_name(call: ChatCall, at: Attempt, flight_key: str) -> str:

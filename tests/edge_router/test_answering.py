@@ -149,7 +149,7 @@ async def test_question_too_hard_for_every_tier() -> None:
 
 
 async def test_request_that_the_cloud_gets() -> None:
-    """The caller's body with the model in and our own fields out; the request's id and trace go along."""
+    """The caller's body with the model in and our own fields out; the request's id, trace and deadline go along."""
     world = World()
     await world.ask(
         {**TO_CLOUD, "use_cache": False, "logit_bias": {"5": 1}},
@@ -159,7 +159,7 @@ async def test_request_that_the_cloud_gets() -> None:
 
     assert call.path == "/v1/chat/completions"
     assert call.body == {"messages": TO_CLOUD["messages"], "logit_bias": {"5": 1}, "model": "cloud-fast-1"}
-    assert call.headers == {"x-request-id": "abc", "traceparent": "00-1-2-01"}
+    assert call.headers == {"x-request-id": "abc", "traceparent": "00-1-2-01", "nearside-deadline-ms": "5000"}
 
 
 async def test_stream_that_the_cloud_is_asked_for() -> None:
