@@ -20,6 +20,7 @@ from cloud_fallback.drain import Drain
 from cloud_fallback.errors import CallerGone, GatewayError, UpstreamRateLimited
 from cloud_fallback.metrics import Metrics
 from cloud_fallback.tracing import NO_TRACER, Tracer
+from edge_router.cloud_api import REGION_HEADER
 
 CALLER_GONE_STATUS = 499  # nginx's number; nobody receives it, the log has it
 
@@ -120,7 +121,7 @@ class Boundary:
         timing = f"app;dur={app_s * 1e3:.2f}, upstream;dur={exchange.upstream_s * 1e3:.2f}"
         headers = [
             (b"x-request-id", exchange.request_id.encode()),
-            (b"nearside-cloud-region", self._region),
+            (REGION_HEADER.encode(), self._region),
             (b"server-timing", timing.encode()),
         ]
         if exchange.attempts:

@@ -23,9 +23,7 @@ from cloud_fallback.errors import (
 from cloud_fallback.forwarding import Forwarder, while_connected
 from cloud_fallback.models import Catalog
 from cloud_fallback.settings import Settings
-
-DEADLINE_HEADER = "nearside-deadline-ms"
-"""Milliseconds that the edge will wait for the first byte, from the moment it sends. Not a time: clocks differ."""
+from edge_router.cloud_api import DEADLINE_HEADER
 
 _DEADLINE = re.compile(r"[0-9]{1,7}")
 _PATHS = {f"/v1{endpoint.value}": endpoint for endpoint in Endpoint}

@@ -11,7 +11,8 @@ from .requests import Controls
 
 CHAT_PATH = "/v1/chat/completions"
 REGION_HEADER = "nearside-cloud-region"  # on every answer of the service itself
-DEADLINE_HEADER = "nearside-deadline-ms"  # how long the edge will wait for the first byte, from now on
+# How long the edge will wait for the first byte, from the moment it sends. Not a time: clocks differ.
+DEADLINE_HEADER = "nearside-deadline-ms"
 WAITED_HEADER = "nearside-waited-ms"  # of an answer that a flight passes on: how long its own call took to answer
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
 

@@ -4,7 +4,6 @@ An answer is noted after it was given and written in batches, so that it costs i
 one question. A rating, `POST /v1/feedback`, finds it by its request id.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,15 +13,13 @@ from .chat_call import ChatCall
 from .complexity import HEAD_CHARACTERS, TAIL_CHARACTERS
 from .errors import GatewayError, NotFound, StoreError
 from .feedback_records import AnswerRecord, Rating, hashed_terms
+from .flushing import FLUSH_AFTER_S, FlushTimer
 from .ports import Background, Clock, FeedbackStore, Log
 from .settings import Settings
-from .timers import done_within
 
 MAX_FEATURES = 96  # of one question: its first words and pairs
-FLUSH_AFTER_S = 1.0
 MAX_WAITING = 100  # notes of an isolate; then they are written at once
 MOST_TENANTS = 1000  # whose offsets an isolate remembers
-LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +39,9 @@ class FeedbackBook:
         self._store = store
         self._clock = clock
         self._log = log
-        self._flush_after_s = flush_after_s
+        self._timer = FlushTimer(self._flush, clock, after_s=flush_after_s)
         self._waiting: list[_Note] = []
         self._offsets: dict[str, float] = {}
-        self._flush_set_at_s: float | None = None
         self.on_bad_hit: Callable[[str, str], Awaitable[None]] | None = None
 
     def note(self, call: ChatCall, *, cache_key: str = "") -> None:
@@ -107,18 +103,10 @@ class FeedbackBook:
         self._offsets[tenant] = offset
 
     def _flush_later(self, background: Background) -> None:
-        now_s = self._clock.now_s()
         if len(self._waiting) >= MAX_WAITING:
             background.run(self._flush())
-        elif self._flush_set_at_s is None or now_s - self._flush_set_at_s > LOST_AFTER_S:
-            self._flush_set_at_s = now_s
-            background.run(self._flush_soon())
-
-    async def _flush_soon(self) -> None:
-        never = asyncio.get_running_loop().create_future()
-        await done_within(self._clock, never, self._flush_after_s)
-        self._flush_set_at_s = None
-        await self._flush()
+        else:
+            self._timer.start(background)
 
     async def _flush(self) -> None:
         """Writes what waits. A store that fails loses these notes, which is logged: never an error of a request."""

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 
 from .counters import Amount
 from .errors import StoreError
+from .flushing import FLUSH_AFTER_S, FlushTimer
 from .ports import Background, Clock, CounterStore, Log
-from .timers import pause
 
-FLUSH_AFTER_S = 1.0
-LOST_AFTER_S = 10.0  # a flush that takes longer died with the request that carried it
 MAX_NAMES = 10_000  # that wait at a time, of all tenants; beyond it only the loss is counted
 LOST = "lost"
 
@@ -22,12 +20,10 @@ class Tally:
 
     def __init__(self, store: CounterStore, clock: Clock, log: Log, *, flush_after_s: float = FLUSH_AFTER_S) -> None:
         self._store = store
-        self._clock = clock
         self._log = log
-        self._flush_after_s = flush_after_s
+        self._timer = FlushTimer(self.flush, clock, after_s=flush_after_s)
         self._waiting: dict[str, dict[tuple[str, float | None], float]] = {}
         self._names = 0
-        self._flush_set_at_s: float | None = None
 
     def add(
         self, tenant: str, background: Background, amounts: Mapping[str, float], *, until_s: float | None = None
@@ -42,9 +38,7 @@ class Tally:
                 self._names += 1
                 waiting[place] = 0.0
             waiting[place] += value
-        if self._flush_set_at_s is None or self._clock.now_s() - self._flush_set_at_s > LOST_AFTER_S:
-            self._flush_set_at_s = self._clock.now_s()
-            background.run(self._flush_soon())
+        self._timer.start(background)
 
     async def flush(self) -> None:
         """Writes what waits; never raises."""
@@ -58,8 +52,3 @@ class Tally:
                 lost = self._waiting.setdefault(tenant, {})
                 before = sums.get((LOST, None), 0.0)
                 lost[LOST, None] = lost.get((LOST, None), before) + len(amounts) - (before > 0)
-
-    async def _flush_soon(self) -> None:
-        await pause(self._clock, self._flush_after_s)
-        self._flush_set_at_s = None
-        await self.flush()

@@ -7,17 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from js import Response
-from pyodide.ffi import JsException
 from workers import DurableObject
 
-from adapters.javascript import to_object
 from adapters.object_sql import ObjectSql
-from adapters.runtime import CLOCK
+from adapters.objects import ask_object
 from edge_router.counters import Amount, CounterTable
-from edge_router.errors import StoreError
-from edge_router.timers import Deadline
-
-TIMEOUT_S = 2.0
 
 
 class Counters(DurableObject):
@@ -61,10 +55,4 @@ class DurableCounters:
         await self._ask(tenant, {"op": "forget", "prefix": prefix})
 
     async def _ask(self, tenant: str, call: Mapping[str, Any]) -> Any:
-        init = to_object({"method": "POST", "body": json.dumps(call)})
-        try:
-            async with Deadline(CLOCK, TIMEOUT_S):
-                response = await self._namespace.getByName(tenant).fetch("https://counters/", init)
-                return json.loads(await response.text())["result"]
-        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"The counters failed: {type(exc).__name__}") from exc
+        return await ask_object(self._namespace, tenant, call, what="counters")

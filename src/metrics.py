@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from js import Response
-from pyodide.ffi import JsException
 from workers import DurableObject
 
-from adapters.javascript import to_object
 from adapters.object_sql import ObjectSql
-from adapters.runtime import CLOCK
+from adapters.objects import ask_object
 from edge_router.errors import StoreError
 from edge_router.metrics.cells import Slice
 from edge_router.metrics.directory import Directory
 from edge_router.metrics.shard import Shard, View
 from edge_router.metrics.windows import WINDOWS, Grouping, Window
-from edge_router.timers import Deadline
 
-TIMEOUT_S = 2.0
 DIRECTORY = "directory"  # locations have three letters
 
 
@@ -76,10 +72,4 @@ class DurableMetrics:
     async def _ask(self, name: str, call: Mapping[str, Any]) -> Any:
         if self._namespace is None:
             raise StoreError("The binding METRICS is missing.")
-        init = to_object({"method": "POST", "body": json.dumps(call)})
-        try:
-            async with Deadline(CLOCK, TIMEOUT_S):
-                response = await self._namespace.getByName(name).fetch("https://metrics/", init)
-                return json.loads(await response.text())["result"]
-        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"The metrics failed: {type(exc).__name__}") from exc
+        return await ask_object(self._namespace, name, call, what="metrics")

@@ -5,13 +5,11 @@ from typing import Final
 
 from ..breaker import State
 from ..errors import StoreError
+from ..flushing import FLUSH_AFTER_S, FlushTimer
 from ..ports import Background, Clock, Log, MetricsStore
 from ..report import Report
-from ..timers import pause
 from .cells import Slice
 
-FLUSH_AFTER_S: Final = 1.0
-FLUSH_DIED_AFTER_S: Final = 10.0  # a flush that takes longer died with the request that carried it
 MAX_WAITING: Final = 10_000  # records; beyond it only the loss is counted
 ENROLL_EVERY_S: Final = 3600.0
 UNKNOWN_COLO: Final = "-"
@@ -37,10 +35,9 @@ class Recorder:
         self._clock = clock
         self._log = log
         self._breakers = breakers
-        self._flush_after_s = flush_after_s
+        self._timer = FlushTimer(self.flush, clock, after_s=flush_after_s)
         self._waiting: list[tuple[Report, int]] = []
         self._lost: dict[str, int] = {}
-        self._flush_set_at_s: float | None = None
         self._enrolled: dict[str, tuple[str, float]] = {}
 
     def record(self, report: Report, background: Background, *, tenant: str, status: int) -> None:
@@ -50,9 +47,7 @@ class Recorder:
             self._waiting.append((report, status))
         else:
             self._lose(_colo(report), 1)
-        if self._flush_set_at_s is None or self._clock.now_s() - self._flush_set_at_s > FLUSH_DIED_AFTER_S:
-            self._flush_set_at_s = self._clock.now_s()
-            background.run(self._flush_soon())
+        self._timer.start(background)
 
     async def flush(self) -> None:
         """Writes what waits; never raises."""
@@ -85,11 +80,6 @@ class Recorder:
         place = await self._store.enroll(colo)
         self._enrolled[colo] = (place, now_s)
         return place
-
-    async def _flush_soon(self) -> None:
-        await pause(self._clock, self._flush_after_s)
-        self._flush_set_at_s = None
-        await self.flush()
 
     def _lose(self, colo: str, records: int) -> None:
         self._lost[colo] = self._lost.get(colo, 0) + records

@@ -3,7 +3,8 @@
 import pytest
 
 from edge_router.counters import Amount, CounterTable
-from edge_router.tally import LOST, LOST_AFTER_S, MAX_NAMES, Tally
+from edge_router.flushing import DIED_AFTER_S
+from edge_router.tally import LOST, MAX_NAMES, Tally
 from tests.fakes import START_S, CollectingBackground, CollectingLog, FakeClock, FakeCounters, MemorySql
 
 
@@ -31,7 +32,7 @@ async def test_write_that_died_with_its_request(clock: FakeClock) -> None:
     counters, background = FakeCounters(clock), CollectingBackground()
     tally = Tally(counters, clock, CollectingLog(), flush_after_s=0)
     tally.add("a", background, {"hits": 1})
-    clock.advance(LOST_AFTER_S + 1)
+    clock.advance(DIED_AFTER_S + 1)
     tally.add("a", background, {"hits": 1})
 
     assert len(background) == 2
