@@ -1,4 +1,4 @@
-"""Settings, read from the environment once, at the start. Every name is in the README's table."""
+"""Settings, read from the environment once, at the start. docs/configuration.md is made from them."""
 
 import os
 from pathlib import Path
@@ -23,36 +23,64 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, extra="forbid", frozen=True, populate_by_name=True, str_strip_whitespace=True
     )
 
-    upstream_url: BaseUrl | None = None
-    upstream_key: SecretStr | None = None
-    region: str = Field(default="local", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    models_file: Path = Path(__file__).with_name("models.toml")
-    # Who may call: holders of one of these keys, or everyone when `open` was set by hand.
-    fallback_keys: SecretStr | None = Field(default=None, validation_alias=AliasChoices("FALLBACK_KEYS"))
-    fallback_auth: Literal["keys", "open"] = Field(default="keys", validation_alias=AliasChoices("FALLBACK_AUTH"))
-    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("REDIS_URL"))
-    connect_timeout_s: float = Field(default=5.0, gt=0, le=600)
-    # A plain answer has no byte before the whole text is written, so this is also how long one may take.
-    first_byte_timeout_s: float = Field(default=120.0, gt=0, le=3600)
-    stream_idle_s: float = Field(default=30.0, gt=0, le=3600)
-    # Of each model, before the first byte: the first call and its retries.
-    attempts: int = Field(default=3, ge=1, le=10)
-    # Whether an upstream that keeps failing is left alone for some seconds.
-    breakers: Literal["on", "off"] = "on"
-    backoff_s: float = Field(default=0.1, ge=0, le=60)
-    max_backoff_s: float = Field(default=2.0, ge=0, le=60)
-    keepalive_s: float = Field(default=30.0, ge=0, le=3600)
-    # Connections to each upstream that are opened at the start and kept open while nobody calls.
-    warm_connections: int = Field(default=2, ge=0, le=100)
+    upstream_url: BaseUrl | None = Field(None, description="where models are asked that name no upstream of their own")
+    upstream_key: SecretStr | None = Field(None, description="sent to it as `Authorization: Bearer`")
+    region: str = Field(
+        default="local",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="this region's name, in every answer's `nearside-cloud-region`",
+    )
+    models_file: Path = Field(
+        Path(__file__).with_name("models.toml"), description="which models there are, and how each is called"
+    )
+    fallback_keys: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("FALLBACK_KEYS"),
+        description="`id:hex,id:hex`: who may call, the same as at the edge; without it nobody",
+    )
+    fallback_auth: Literal["keys", "open"] = Field(
+        default="keys",
+        validation_alias=AliasChoices("FALLBACK_AUTH"),
+        description="`open`: everyone may call, for a private network",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("REDIS_URL"),
+        description="what the replicas of a region share: breakers, budgets, nonces",
+    )
+    connect_timeout_s: float = Field(default=5.0, gt=0, le=600, description="to connect to an upstream")
+    first_byte_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="to an upstream's first byte, which for a plain answer means the whole of it",
+    )
+    stream_idle_s: float = Field(default=30.0, gt=0, le=3600, description="longest silence within a stream")
+    attempts: int = Field(
+        default=3, ge=1, le=10, description="of each model before the first byte: the first call and its retries"
+    )
+    breakers: Literal["on", "off"] = Field(
+        "on", description="an upstream that keeps failing is left alone for some seconds"
+    )
+    backoff_s: float = Field(
+        default=0.1, ge=0, le=60, description="before the first retry, doubled for each further one"
+    )
+    max_backoff_s: float = Field(default=2.0, ge=0, le=60, description="longest pause before a retry")
+    keepalive_s: float = Field(default=30.0, ge=0, le=3600, description="for which idle connections are kept")
+    warm_connections: int = Field(
+        default=2, ge=0, le=100, description="to each upstream, opened at the start and kept open while nobody calls"
+    )
     max_body_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=1,
         validation_alias=AliasChoices("CLOUD_MAX_BODY_BYTES", "MAX_BODY_BYTES"),
+        description="largest request",
     )
-    body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
-    # At the end: `/ready` says no for notice_s while calls are still taken, then open ones get drain_s.
-    notice_s: float = Field(default=0.0, ge=0, le=600)
-    drain_s: float = Field(default=30.0, ge=0, le=3600)
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3600, description="for a request's body to arrive")
+    notice_s: float = Field(
+        default=0.0, ge=0, le=600, description="at the end: `/ready` says no for so long while calls are still taken"
+    )
+    drain_s: float = Field(default=30.0, ge=0, le=3600, description="then open calls get so long")
 
     @field_validator("upstream_key")
     @classmethod

@@ -57,46 +57,125 @@ class _Region(BaseModel):
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
 
-class _Variables(BaseModel):
-    """The variables by their names in wrangler.toml; the field's description is its documentation."""
+def _variable(name: str, default: Any, effect: str, *, is_secret: bool = False) -> Any:
+    """name: in wrangler.toml. effect: its line in docs/configuration.md."""
+    return Field(default, validation_alias=name, description=effect, json_schema_extra={"secret": is_secret})
+
+
+class Variables(BaseModel):
+    """The variables by their names in wrangler.toml. docs/configuration.md is made from this: scripts/docs."""
 
     model_config = ConfigDict(extra="ignore")
 
-    auth: Literal["keys", "open"] = Field("keys", validation_alias="AUTH")
-    rate_limit: Literal["on", "off"] = Field("on", validation_alias="RATE_LIMIT")
-    single_flight: Literal["off", "cloud", "all"] = Field("cloud", validation_alias="SINGLE_FLIGHT")
-    flight_wait_ms: Annotated[int, Field(ge=10, le=10_000)] = Field(200, validation_alias="FLIGHT_WAIT_MS")
-    feedback: Literal["on", "off"] = Field("on", validation_alias="FEEDBACK")
-    threshold_offset: Literal["on", "off"] = Field("off", validation_alias="THRESHOLD_OFFSET")
-    cascade: Literal["off", "on", "race"] = Field("on", validation_alias="CASCADE")
-    cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(500, validation_alias="CASCADE_HOLD_MS")
-    semantic_cache: Literal["on", "off"] = Field("off", validation_alias="SEMANTIC_CACHE")
-    hedging: Literal["on", "off"] = Field("on", validation_alias="HEDGING")
-    breakers: Literal["on", "off"] = Field("on", validation_alias="BREAKERS")
-    semantic_timeout_s: Annotated[float, Field(ge=0.05, le=5)] = Field(0.19, validation_alias="SEMANTIC_TIMEOUT_S")
-    cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = Field([], validation_alias="CLOUD_REGIONS")
-    catalog: Annotated[Any, BeforeValidator(_from_json)] = Field(None, validation_alias="CATALOG")
-    cache_ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = Field(86_400, validation_alias="CACHE_TTL_S")
-    cache_swr_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = Field(3600, validation_alias="CACHE_SWR_S")
-    cache_stale_if_error_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = Field(
-        86_400, validation_alias="CACHE_STALE_IF_ERROR_S"
+    auth: Literal["keys", "open"] = _variable(
+        "AUTH", "keys", "who may call: holders of a key (docs/keys.md), or everyone, which every answer then says"
     )
-    cache_normalisation: Normalisation = Field("strict", validation_alias="CACHE_NORMALISATION")
-    memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = Field(8, validation_alias="MEMORY_CACHE_MIB")
-    fallback_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = Field((), validation_alias="FALLBACK_KEYS")
-    edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(20, validation_alias="EDGE_TIMEOUT_S")
-    edge_recheck_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, validation_alias="EDGE_RECHECK_S")
-    cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(60, validation_alias="CLOUD_TIMEOUT_S")
-    answer_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(120, validation_alias="ANSWER_TIMEOUT_S")
-    stream_idle_s: Annotated[float, Field(gt=0, le=600)] = Field(30, validation_alias="STREAM_IDLE_S")
-    heartbeat_s: Annotated[float, Field(gt=0, le=600)] = Field(5, validation_alias="HEARTBEAT_S")
-    min_tokens_per_s: Annotated[float, Field(ge=0, le=1000)] = Field(1, validation_alias="MIN_TOKENS_PER_S")
-    slow_grace_s: Annotated[float, Field(gt=0, le=600)] = Field(15, validation_alias="SLOW_GRACE_S")
-    edge_share: Annotated[float, Field(ge=0, le=1)] | None = Field(None, validation_alias="EDGE_SHARE")
-    quality_floor: Annotated[float, Field(ge=0, le=1)] | None = Field(None, validation_alias="QUALITY_FLOOR")
+    rate_limit: Literal["on", "off"] = _variable(
+        "RATE_LIMIT", "on", "asks the binding `RATE_LIMITER` before every request; its limit is in wrangler.toml"
+    )
+    single_flight: Literal["off", "cloud", "all"] = _variable(
+        "SINGLE_FLIGHT",
+        "cloud",
+        "equal questions that arrive together share one call, if their answer may be cached: calls of the cloud, "
+        "those of Workers AI as well, or none (docs/single-flight.md)",
+    )
+    flight_wait_ms: Annotated[int, Field(ge=10, le=10_000)] = _variable(
+        "FLIGHT_WAIT_MS", 200, "for the shared object to say that it listens; then a caller goes alone"
+    )
+    feedback: Literal["on", "off"] = _variable(
+        "FEEDBACK", "on", "answers can be rated: their score and hashed words are kept (docs/feedback.md)"
+    )
+    threshold_offset: Literal["on", "off"] = _variable(
+        "THRESHOLD_OFFSET", "off", "a tenant's own ratings and escalations move the router's thresholds, by at most 0.1"
+    )
+    cascade: Literal["off", "on", "race"] = _variable(
+        "CASCADE",
+        "on",
+        "between the router's thresholds the edge model answers first, and the cloud when that answer is no good; "
+        "`race`: near the upper threshold both are asked at once (docs/cascade.md)",
+    )
+    cascade_hold_ms: Annotated[int, Field(ge=0, le=10_000)] = _variable(
+        "CASCADE_HOLD_MS", 500, "the beginning of such a stream may be held back for so long, so that it can be checked"
+    )
+    semantic_cache: Literal["on", "off"] = _variable(
+        "SEMANTIC_CACHE",
+        "off",
+        "near questions share answers, where key record and request say nothing (docs/semantic-cache.md)",
+    )
+    semantic_timeout_s: Annotated[float, Field(ge=0.05, le=5)] = _variable(
+        "SEMANTIC_TIMEOUT_S", 0.19, "that such a look-up may take; four fifths of it for the embedder"
+    )
+    hedging: Literal["on", "off"] = _variable(
+        "HEDGING", "on", "a late call to the cloud is doubled in the next region, for at most 5 % more calls"
+    )
+    breakers: Literal["on", "off"] = _variable(
+        "BREAKERS", "on", "a region that keeps failing is left alone for some seconds"
+    )
+    cloud_regions: Annotated[list[_Region], BeforeValidator(_from_json)] = _variable(
+        "CLOUD_REGIONS", [], "where cloud_fallback runs, nearest first by measured round trip (docs/regions.md)"
+    )
+    fallback_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = _variable(
+        "FALLBACK_KEYS",
+        (),
+        "`id:hex,id:hex`: the first one signs the calls to the cloud; the same there",
+        is_secret=True,
+    )
+    catalog: Annotated[Any, BeforeValidator(_from_json)] = _variable(
+        "CATALOG", None, "list of models that replaces the built-in one, `edge_router/catalog.py`"
+    )
+    edge_share: Annotated[float, Field(ge=0, le=1)] | None = _variable(
+        "EDGE_SHARE",
+        None,
+        "share of the traffic that is to stay at the edge; 0.6 when neither this nor QUALITY_FLOOR is set "
+        "(docs/routing.md)",
+    )
+    quality_floor: Annotated[float, Field(ge=0, le=1)] | None = _variable(
+        "QUALITY_FLOOR", None, "instead: share of the quality gap between weak and strong model to be recovered"
+    )
+    cache_ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = _variable(
+        "CACHE_TTL_S",
+        86_400,
+        "how long a stored answer is fresh, ±10 %; requests, key records and models may say otherwise (docs/caches.md)",
+    )
+    cache_swr_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = _variable(
+        "CACHE_SWR_S", 3600, "how long after that it is served at once, while one caller refreshes it"
+    )
+    cache_stale_if_error_s: Annotated[int, Field(ge=0, le=MAX_TTL_S)] = _variable(
+        "CACHE_STALE_IF_ERROR_S", 86_400, "how long after its lifetime it is served when every model fails"
+    )
+    cache_normalisation: Normalisation = _variable(
+        "CACHE_NORMALISATION", "strict", "`relaxed`: case and white space of users' own words do not matter"
+    )
+    memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = _variable(
+        "MEMORY_CACHE_MIB", 8, "of answers that each isolate keeps itself, for at most 60 s; 0: none"
+    )
+    edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "EDGE_TIMEOUT_S", 20, "from the call of an edge model to its first content"
+    )
+    edge_recheck_s: Annotated[float, Field(gt=0, le=86_400)] = _variable(
+        "EDGE_RECHECK_S", 600, "for which Workers AI is left alone once its free allocation is used up"
+    )
+    cloud_timeout_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "CLOUD_TIMEOUT_S", 60, "from a call to a region to its first content"
+    )
+    answer_timeout_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "ANSWER_TIMEOUT_S", 120, "the same over all attempts of one request"
+    )
+    stream_idle_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "STREAM_IDLE_S", 30, "longest silence within a stream"
+    )
+    heartbeat_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "HEARTBEAT_S", 5, "silence after which `: keep-alive` is sent"
+    )
+    min_tokens_per_s: Annotated[float, Field(ge=0, le=1000)] = _variable(
+        "MIN_TOKENS_PER_S", 1, "a slower stream counts as failed; 0 turns that off"
+    )
+    slow_grace_s: Annotated[float, Field(gt=0, le=600)] = _variable(
+        "SLOW_GRACE_S", 15, "after a stream's first content, before its speed is judged"
+    )
 
 
-VARIABLES = tuple(str(field.validation_alias) for field in _Variables.model_fields.values())
+VARIABLES = tuple(str(field.validation_alias) for field in Variables.model_fields.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +226,12 @@ class Settings:
 
 
 def read_settings(variables: Mapping[str, Any]) -> Settings:
-    """Raises SettingsError that names the first wrong variable."""
+    """variables: by name, bindings left out. Raises SettingsError that names the first unknown or wrong one."""
+    for name in variables:
+        if name not in VARIABLES:
+            raise SettingsError(f"{name}: no such variable{_suggestion(name)}; docs/configuration.md lists them")
     try:
-        read = _Variables.model_validate(dict(variables))
+        read = Variables.model_validate(dict(variables))
         catalog = Catalog(DEFAULT_MODELS) if read.catalog is None else parse_catalog(read.catalog)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
@@ -194,3 +276,10 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         edge_share=edge_share,
         quality_floor=read.quality_floor,
     )
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches  # not needed where all is well
+
+    near = get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.75)
+    return f", did you mean {near[0]}" if near else ""

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from js import Object
+from pyodide.ffi import JsProxy
 from workers import WorkerEntrypoint, import_from_javascript
 
 from adapters.analytics import AnalyticsEngine
@@ -24,6 +26,7 @@ from edge_router.caching.answers import AnswerCache
 from edge_router.caching.statistics import CacheStatistics
 from edge_router.deciding import Decider
 from edge_router.endpoints import Endpoints
+from edge_router.errors import GatewayError
 from edge_router.feedback import FeedbackBook, offsets
 from edge_router.fleet import Fleet
 from edge_router.gateway import Gateway
@@ -33,7 +36,9 @@ from edge_router.learned import best_scorer
 from edge_router.metrics.reading import MetricsReader
 from edge_router.metrics.recorder import Recorder
 from edge_router.region_watch import RegionWatch
-from edge_router.settings import VARIABLES, read_settings
+from edge_router.replies import Reply, error_reply
+from edge_router.report import Report
+from edge_router.settings import SettingsError, read_settings
 from edge_router.tally import Tally
 from feedback_log import DurableFeedback, FeedbackLog
 from metrics import DurableMetrics, Metrics
@@ -111,12 +116,12 @@ def compose(env: Any) -> Gateway:
 
 
 def _variables(env: Any) -> dict[str, Any]:
-    """Only what the settings name: other entries of the environment are bindings, not data."""
-    present = {name: getattr(env, name, None) for name in VARIABLES}
+    """What the environment holds of data; the rest are bindings."""
+    entries = {name: getattr(env, name) for name in Object.keys(env)}
     return {
-        name: value if isinstance(value, str) else from_object(value)
-        for name, value in present.items()
-        if value is not None
+        name: from_object(value) if isinstance(value, JsProxy) else value
+        for name, value in entries.items()
+        if not isinstance(value, JsProxy) or value.constructor.name in ("Object", "Array")
     }
 
 
@@ -137,10 +142,20 @@ class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types o
 
     async def fetch(self, request: Any) -> Any:
         background = WaitUntil(self.ctx)
-        reply = await Isolate.gateway().handle(WorkerRequest(raw(request)), background)
-        return to_response(reply, background)
+        try:
+            gateway = Isolate.gateway()
+        except SettingsError as exc:
+            return to_response(_misconfigured(exc), background)
+        return to_response(await gateway.handle(WorkerRequest(raw(request)), background), background)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
         """Every five minutes: notes which cloud regions answer."""
         health = await Isolate.gateway().health_of()
         ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
+
+
+def _misconfigured(error: SettingsError) -> Reply:
+    """The log names the variable; callers need not know it."""
+    ConsoleLog().event("misconfigured", reason=str(error))
+    told = GatewayError("The gateway is not configured well; its log names the variable.", code="misconfigured")
+    return error_reply(told, Report(f"req_{new_id()}"))

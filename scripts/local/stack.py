@@ -253,9 +253,15 @@ class Stack:
             ended = self.ended_part()
             if ended:
                 raise ended
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
+            try:
+                with urllib.request.urlopen(url, timeout=5):
                     return
+            except urllib.error.HTTPError as exc:
+                if b"misconfigured" in exc.read():
+                    self.log_of(name, until="misconfigured")
+                    raise self._parts[name].failed("has a wrong variable") from None
+            except OSError:
+                pass  # not there yet
             time.sleep(0.05)
         raise StackError(f"{name} did not answer {url} within {START_TIMEOUT_S:g} s")
 

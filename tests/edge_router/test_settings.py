@@ -29,9 +29,19 @@ def test_limits_of_streams() -> None:
     assert read_settings({}).min_tokens_per_s == 1
 
 
-def test_variables_that_are_not_ours() -> None:
-    """Bindings and others are passed over."""
-    assert read_settings({"CACHE": object(), "PATH": "/bin"}).auth == "keys"
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        pytest.param("AUHT", "AUHT: no such variable, did you mean AUTH; docs/configuration.md lists them", id="typo"),
+        pytest.param("ZONE", "ZONE: no such variable; docs/configuration.md lists them", id="nothing like it"),
+    ],
+)
+def test_variable_that_does_not_exist(name: str, says: str) -> None:
+    """Stops the start too: a misspelt variable would otherwise be a default that nobody chose."""
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"RATE_LIMIT": "off", name: "x"})
+
+    assert str(caught.value) == says
 
 
 @pytest.mark.parametrize("write", [lambda value: value, json.dumps], ids=["JSON values", "text"])
