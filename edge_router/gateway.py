@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, completions
 from .auth import OPEN_TENANT, PresentedKey, Tenant, read_key, tenant_of
@@ -17,6 +17,9 @@ from .report import Report
 from .requests import JsonBody, parse_json_object, with_header_controls
 from .settings import Settings
 from .timers import Deadline
+
+if TYPE_CHECKING:
+    from .cors import Cors
 
 PROBE_TIMEOUT_S = 2.0
 KNOWN_KEYS_BYTES = 256 * 1024
@@ -46,6 +49,7 @@ class Request(Protocol):
     method: str
     path: str
     query: str
+    is_secure: bool  # whether the caller came over https
     headers: Mapping[str, str]
     location: Location
 
@@ -87,6 +91,7 @@ class Gateway:
         self._clock = clock
         self._log = log
         self._new_id = new_id
+        self._cors = _cors(settings)
         self._model = endpoints.model
         self._endpoints: dict[str, tuple[str, Endpoint]] = {
             "/": ("POST", endpoints.prompt),
@@ -120,6 +125,9 @@ class Gateway:
             message = "The gateway failed. The request id finds the details in its log."
             reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
         reply.headers.setdefault("server-timing", f"total;dur={self._clock.elapsed_ms() - started_ms:.1f}")
+        reply.headers["x-content-type-options"] = "nosniff"
+        if self._cors is not None:
+            reply.headers.update(self._cors.headers(request.headers.get("origin")))
         if isinstance(reply.body, str):
             self._record(report, reply.status, background)
         else:
@@ -133,12 +141,16 @@ class Gateway:
         return dict(zip(names, results, strict=True))
 
     async def _dispatch(self, request: Request, background: Background, report: Report, started_ms: float) -> Reply:
+        if request.method == "OPTIONS" and self._cors is not None:
+            leave = self._cors.preflight(request.headers.get("origin"), request.headers)
+            if leave is not None:
+                return Reply(204, "", {**report.headers(), **leave})
         if request.path in ("/health", "/ready"):
             _check_method(request, "GET")
             return self._health(report) if request.path == "/health" else await self._ready(report)
         if request.path == "/dashboard" or (request.path == "/" and request.method in ("GET", "HEAD")):
             _check_method(request, "GET")
-            return page_reply(await self._pages.html(request.path), report)
+            return page_reply(await self._pages.html(request.path), report, is_secure=request.is_secure)
         method, endpoint = self._endpoint(request.path)
         _check_method(request, method)
         report.is_asking = request.path in ASKING
@@ -258,6 +270,15 @@ class Gateway:
         """The caller's, when it is safe in a header and a log; else a new one."""
         given = request.headers.get("x-request-id")
         return given if given and _SAFE_ID.fullmatch(given) else f"req_{self._new_id()}"
+
+
+def _cors(settings: Settings) -> "Cors | None":
+    """None, and nothing imported, when no page of another origin may ask."""
+    if not settings.cors_origins:
+        return None
+    from .cors import Cors
+
+    return Cors(settings.cors_origins)
 
 
 def _check_method(request: Request, allowed: str) -> None:

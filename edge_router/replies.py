@@ -21,11 +21,14 @@ PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "cross-origin-opener-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+
+
+HTTPS_ONLY = {"strict-transport-security": "max-age=31536000"}
 
 
 class Encoder(Protocol):
@@ -114,8 +117,9 @@ def reported_reply(body: Mapping[str, object], report: Report) -> Reply:
     return json_reply(with_report(completions.dump(body), report.body_json()), report)
 
 
-def page_reply(html: str, report: Report) -> Reply:
-    return Reply(200, html, {**report.headers(), **PAGE_HEADERS})
+def page_reply(html: str, report: Report, *, is_secure: bool) -> Reply:
+    """is_secure: whether it was asked for over https, which browsers then are to keep to."""
+    return Reply(200, html, {**report.headers(), **PAGE_HEADERS, **(HTTPS_ONLY if is_secure else {})})
 
 
 def json_lines_reply(body: str, report: Report) -> Reply:

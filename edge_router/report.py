@@ -101,8 +101,12 @@ class Report:
 
     def headers(self) -> dict[str, str]:
         """Everything known now, as response headers; values are ASCII and never echo prompt text."""
+        return {name: value for name, value in self._header_facts().items() if value is not None}
+
+    def _header_facts(self) -> dict[str, str | None]:
+        """Every header that a report can have, in order; None when unknown."""
         location = self.location
-        facts: dict[str, str | None] = {
+        return {
             "x-request-id": self.request_id,
             "nearside-colo": location.colo,
             "nearside-client-rtt-ms": _decimal(location.rtt_ms),
@@ -121,7 +125,6 @@ class Report:
             "cache-status": self._cache_status(),
             "age": None if self.cache_age_s is None else str(int(self.cache_age_s)),
         }
-        return {name: value for name, value in facts.items() if value is not None}
 
     def body(self) -> dict[str, Any]:
         """The same facts as the object `nearside` in a body, with numbers as numbers."""
@@ -212,3 +215,6 @@ def _money(value: float | None) -> str | None:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else floor(value)
+
+
+HEADER_NAMES = tuple(Report("-")._header_facts())

@@ -264,7 +264,8 @@ class FeedbackRequest(_Body):
     rating: Literal["good", "bad"]
 
 
-_CONTROL_HEADERS = [(name, "nearside-" + name.removesuffix("_s").replace("_", "-")) for name in Controls.model_fields]
+_HEADER_OF_CONTROL = {name: "nearside-" + name.removesuffix("_s").replace("_", "-") for name in Controls.model_fields}
+CONTROL_HEADERS = tuple(_HEADER_OF_CONTROL.values())
 _T = TypeVar("_T", bound=BaseModel)
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never closes is consumed once
 _BRACKETS = re.compile(r"[\[\]{}]")
@@ -360,7 +361,7 @@ def with_header_controls(body: dict[str, Any], headers: Mapping[str, str]) -> di
     """The body with our `nearside-<name>` headers filled in; a field in the body wins over its header."""
     controls = {
         name: value
-        for name, header in _CONTROL_HEADERS
+        for name, header in _HEADER_OF_CONTROL.items()
         if (value := headers.get(header)) is not None and name not in body
     }
     if not controls:

@@ -46,6 +46,14 @@ def _keys(value: object) -> object:
     return parse_keys(value) if isinstance(value, str) and value else ()
 
 
+def _origins(value: object) -> object:
+    if not isinstance(value, str) or not value.strip():
+        return frozenset() if isinstance(value, str) else value
+    from .cors import read_origins
+
+    return read_origins(value)
+
+
 class _Region(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -72,6 +80,11 @@ class Variables(BaseModel):
     )
     rate_limit: Literal["on", "off"] = _variable(
         "RATE_LIMIT", "on", "asks the binding `RATE_LIMITER` before every request; its limit is in wrangler.toml"
+    )
+    cors_origins: Annotated[frozenset[str], BeforeValidator(_origins)] = _variable(
+        "CORS_ORIGINS",
+        frozenset(),
+        "origins of web pages that may ask from a browser, separated by commas, or `*` (docs/pages.md)",
     )
     single_flight: Literal["off", "cloud", "all"] = _variable(
         "SINGLE_FLIGHT",
@@ -182,6 +195,7 @@ VARIABLES = tuple(str(field.validation_alias) for field in Variables.model_field
 class Settings:
     """What the gateway is configured to do.
 
+    cors_origins: of web pages that may ask; `*` alone: of all. Empty: no page but our own.
     flight_wait_s: for the object of a single flight to say that it listens.
     lifetimes: of stored answers. cache_normalisation: which requests count as the same.
     memory_cache_bytes: what an isolate may keep of answers itself.
@@ -197,6 +211,7 @@ class Settings:
 
     auth: Literal["keys", "open"]
     rate_limit: Literal["on", "off"]
+    cors_origins: frozenset[str]
     single_flight: Literal["off", "cloud", "all"]
     flight_wait_s: float
     feedback: Literal["on", "off"]
@@ -249,6 +264,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
     return Settings(
         auth=read.auth,
         rate_limit=read.rate_limit,
+        cors_origins=read.cors_origins,
         single_flight=read.single_flight,
         flight_wait_s=read.flight_wait_ms / 1000,
         feedback=read.feedback,

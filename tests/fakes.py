@@ -463,6 +463,7 @@ class FakeRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     location: Location = UNKNOWN
     query: str = ""
+    is_secure: bool = True
 
     async def body(self) -> str:
         if isinstance(self.content, Exception):

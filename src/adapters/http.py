@@ -39,6 +39,10 @@ class WorkerRequest:
         """Without the question mark; empty when there is none."""
         return self._url.partition("?")[2].partition("#")[0]
 
+    @property
+    def is_secure(self) -> bool:
+        return self._url.startswith("https:")
+
     async def body(self) -> str:
         length = self.headers.get("content-length")
         if length is not None and length.isdecimal() and int(length) > MAX_BODY_BYTES:
@@ -77,7 +81,7 @@ def to_response(reply: Reply, background: Background) -> Any:
     """The JavaScript `Response`; the events of a stream are pumped into it after it was returned."""
     init = to_object({"status": reply.status, "headers": reply.headers})
     if isinstance(reply.body, str):
-        return Response.new(reply.body, init)
+        return Response.new(reply.body or None, init)  # an empty text is a body, which no 204 may have
     sink = _Sink(reply.body)
     background.run(sink.pump())
     return Response.new(sink.readable, init)

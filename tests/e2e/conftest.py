@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 from scripts.local.stack import Address, running_stack
 from scripts.local.worker_spec import ROOT
 from tests.e2e.browser import running_browser
+from tests.e2e.other_site import running_site
 
 SCREENSHOTS = ROOT / "build" / "screenshots"  # output to be looked at, never committed
 DESKTOP, PHONE = (1280, 860), (390, 844)
@@ -16,16 +17,24 @@ DESKTOP, PHONE = (1280, 860), (390, 844)
 Screenshot = Callable[[Page, str], Path]
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[Address]:
+@pytest.fixture(scope="package")
+def other_port() -> Iterator[int]:
+    """Of a site at 127.0.0.1 whose pages may ask the gateway."""
+    with running_site() as port:
+        yield port
+
+
+@pytest.fixture(scope="package")
+def address(other_port: int) -> Iterator[Address]:
     """The stack with keys; nothing is kept in memory, so that each answer is what its test asked for."""
-    with running_stack(auth="keys", variables={"MEMORY_CACHE_MIB": 0}) as (_, address):
+    variables = {"MEMORY_CACHE_MIB": 0, "CORS_ORIGINS": f"http://127.0.0.1:{other_port}"}
+    with running_stack(auth="keys", variables=variables) as (_, address):
         yield address
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Gone before another module begins: while it runs, so does Playwright's event loop, and async tests can't."""
+    """Gone before another folder begins: while it runs, so does Playwright's event loop, and async tests can't."""
     with running_browser() as browser:
         yield browser
 

@@ -192,6 +192,7 @@ class World:
     """A gateway and everything around it. Change a part before `gateway` is used."""
 
     auth: Literal["keys", "open"] = "open"
+    cors_origins: str = ""
     cascade: Literal["off", "on", "race"] = "off"
     cascade_hold_s: float = 0.05
     threshold_offset: Literal["on", "off"] = "off"
@@ -232,7 +233,7 @@ class World:
 
     def gateway(self) -> Gateway:
         settings = replace(
-            read_settings({"FALLBACK_KEYS": self.fallback_keys}),
+            read_settings({"FALLBACK_KEYS": self.fallback_keys, "CORS_ORIGINS": self.cors_origins}),
             auth=self.auth,
             threshold_offset=self.threshold_offset,
             cascade=self.cascade,
