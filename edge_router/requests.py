@@ -269,7 +269,7 @@ CONTROL_HEADERS = tuple(_HEADER_OF_CONTROL.values())
 _T = TypeVar("_T", bound=BaseModel)
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)  # one that never closes is consumed once
 _BRACKETS = re.compile(r"[\[\]{}]")
-_ERROR_CODES = {  # pydantic's name -> OpenAI's
+ERROR_CODES = {  # pydantic's name -> OpenAI's
     "too_short": "empty_array",
     "too_long": "array_above_max_length",
     "string_too_short": "empty_string",
@@ -403,7 +403,7 @@ def _rejection(exc: ValidationError, body: dict[str, Any]) -> RequestRejected:
     if kind == "missing":
         message = f"Missing required parameter: '{param}'."
         return RequestRejected(message, param=param, code="missing_required_parameter")
-    code = _ERROR_CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
+    code = ERROR_CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
     return RequestRejected(f"Invalid '{param}': {errors[chosen]['msg']}.", param=param, code=code)
 
 
