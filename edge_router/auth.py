@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .budgets.policy import Budget, budget_of
 from .caching.policy import DEFAULT_POLICY, TenantPolicy, read_policy
 from .errors import NotAuthenticated
 
@@ -34,7 +35,7 @@ class Tenant:
     scopes: what its key may do beyond asking: `admin`, `metrics`. cache: how its answers are kept.
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
     cascade: whether edge models' answers are checked.
-    residency: the area where the tenant's answers must be made.
+    residency: the area where the tenant's answers must be made. budget: what it may spend, without one as it likes.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Tenant:
     cache: TenantPolicy = DEFAULT_POLICY
     scopes: frozenset[str] = frozenset()
     residency: str | None = None
+    budget: Budget | None = None
 
 
 OPEN_TENANT = Tenant("open")  # whom everyone is when AUTH=open
@@ -95,6 +97,7 @@ def _read_record(record: str | None) -> tuple[Tenant, list[str]]:
         cache=read_policy(parsed),
         scopes=_texts(parsed.get("scopes")),
         residency=residency,
+        budget=budget_of(parsed.get("budget")),
     )
     return tenant, hashes
 
