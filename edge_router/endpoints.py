@@ -166,14 +166,14 @@ class Endpoints:
         """`POST /v1/route`: decides and runs nothing."""
         facts = self._answering.explain(_chat_call(call, call.body))
         call.report.model, call.report.tier = facts["model"], facts["tier"]
-        return reported_reply(facts, call.report)
+        return self._told(call, facts)
 
     async def rate(self, call: Call) -> Reply:
         """`POST /v1/feedback`: whether the answer of an earlier request was good."""
         request = validated(FeedbackRequest, call.body)
         await self._book().rate(call.tenant.id, request.request_id, request.rating)
         facts = {"object": "feedback", "request_id": request.request_id, "rating": request.rating}
-        return reported_reply(facts, call.report)
+        return self._told(call, facts)
 
     async def export_feedback(self, call: Call) -> Reply:
         """`GET /v1/feedback/export`: the tenant's rated and escalated answers, for scripts/train_router."""
@@ -205,22 +205,27 @@ class Endpoints:
     async def purge(self, call: Call) -> Reply:
         """`DELETE /v1/cache`: by key, by tag, by tenant, or all."""
         request = read_purge(call.body, call.query)
-        return reported_reply(await purge(request, call.tenant, self._cache, self._statistics), call.report)
+        return self._told(call, await purge(request, call.tenant, self._cache, self._statistics))
 
     async def cache_stats(self, call: Call) -> Reply:
-        return reported_reply(await self._statistics.read(call.tenant.id), call.report)
+        return self._told(call, await self._statistics.read(call.tenant.id))
 
     async def metrics(self, call: Call) -> Reply:
         """`GET /v1/metrics`: what all locations saw lately, of all tenants together."""
         self._check_metrics_scope(call)
         window, by = read_query(call.query)
-        return reported_reply(await self._metrics.metrics(window, by), call.report)
+        return self._told(call, await self._metrics.metrics(window, by))
 
     async def prometheus(self, call: Call) -> Reply:
         """`GET /metrics`, for Prometheus."""
         self._check_metrics_scope(call)
         headers = {**call.report.headers(), "content-type": prometheus.CONTENT_TYPE}
         return Reply(200, await self._metrics.prometheus_text(), headers)
+
+    def _told(self, call: Call, facts: Mapping[str, object]) -> Reply:
+        """What no model was asked for."""
+        call.report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
+        return reported_reply(facts, call.report)
 
     def _check_metrics_scope(self, call: Call) -> None:
         if self._settings.auth != "open" and METRICS_SCOPE not in call.tenant.scopes:
@@ -278,7 +283,7 @@ class Endpoints:
     def _merge_reports(self, call: Call, parts: Sequence[ChatCall]) -> None:
         """What all parts have in common, and the sums."""
         whole, reports = call.report, [part.report for part in parts]
-        for name in ("served_by", "model", "tier", "route_reason", "cloud_region", "cache"):
+        for name in ("served_by", "model", "tier", "route_reason", "residency", "cloud_region", "cache"):
             values = {getattr(report, name) for report in reports}
             setattr(whole, name, values.pop() if len(values) == 1 else None)
         whole.cache = whole.cache or "miss"  # some were found, some were not
@@ -286,7 +291,9 @@ class Endpoints:
         whole.cost_avoided_usd = sum(report.cost_avoided_usd or 0.0 for report in reports)
         for name in ("input_tokens", "output_tokens", "avoided_tokens"):
             setattr(whole, name, sum(getattr(report, name) for report in reports))
-        whole.usage_estimated = any(report.usage_estimated for report in reports)
+        for name in ("usage_estimated", "collapsed", "hedged"):
+            setattr(whole, name, any(getattr(report, name) for report in reports))
+        whole.fallbacks = [failure for report in reports for failure in report.fallbacks]
         whole.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
 
 
@@ -360,8 +367,10 @@ async def _together(work: Callable[[_Item], Awaitable[_Result]], items: Sequence
 
 
 def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
+    request = _resident(parse_chat(body), call.tenant)
+    call.report.residency = request.residency
     return ChatCall(
-        request=_resident(parse_chat(body), call.tenant),
+        request=request,
         body=body,
         tenant=call.tenant,
         cache_control=call.cache_control,

@@ -33,6 +33,7 @@ class Report:
     error_code, of a failure that is not the caller's; input_tokens and output_tokens of the answer that was given,
     avoided_tokens of one that was not asked for anew.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
+    residency: the area that the answer had to be made in, and was or it is an error.
     failed_status: why a stale answer was given: what asking the models came to.
     max_latency_ms: what the caller asked for.
     cache_failed: the store of answers could not be asked.
@@ -52,6 +53,7 @@ class Report:
     tier: str | None = None
     complexity: float | None = None
     route_reason: str | None = None
+    residency: str | None = None
     max_latency_ms: float | None = None
     cloud_region: str | None = None
     cloud_rtt_ms: float | None = None
@@ -116,6 +118,7 @@ class Report:
             "nearside-complexity": _decimal(self.complexity),
             "nearside-route-reason": self.route_reason,
             "nearside-cascade": self.cascade.header() if self.cascade else None,
+            "nearside-residency": self.residency,
             "nearside-cloud-region": self.cloud_region,
             "nearside-cloud-rtt-ms": _decimal(self.cloud_rtt_ms),
             "nearside-cost-usd": _money(self.cost_usd),
@@ -128,8 +131,12 @@ class Report:
 
     def body(self) -> dict[str, Any]:
         """The same facts as the object `nearside` in a body, with numbers as numbers."""
+        return {name: value for name, value in self._body_facts().items() if value is not None}
+
+    def _body_facts(self) -> dict[str, Any]:
+        """Every field that a report can have, in order; None when unknown."""
         location = self.location
-        facts: dict[str, Any] = {
+        return {
             "request_id": self.request_id,
             "colo": location.colo,
             "client_rtt_ms": location.rtt_ms,
@@ -139,14 +146,15 @@ class Report:
             "complexity": None if self.complexity is None else round(self.complexity, 3),
             "route_reason": self.route_reason,
             "cascade": self.cascade.body() if self.cascade else None,
+            "residency": self.residency,
             "max_latency_ms": self.max_latency_ms,
             "is_late": self.is_late,
             "cloud_region": self.cloud_region,
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
             "hedged": self.hedged or None,
             "retry_after_s": self.retry_after_s,
-            "cost_usd": self.cost_usd,
-            "cost_avoided_usd": self.cost_avoided_usd,
+            "cost_usd": _rounded(self.cost_usd),
+            "cost_avoided_usd": _rounded(self.cost_avoided_usd),
             "usage": self.usage,
             "usage_estimated": self.usage_estimated or None,
             "prompt_cache": self._prompt_cache_body(),
@@ -154,7 +162,6 @@ class Report:
             "cache": self._cache_body(),
             "timings_ms": {part: round(ms, 1) for part, ms in self.timings_ms.items()} or None,
         }
-        return {name: value for name, value in facts.items() if value is not None}
 
     def body_json(self) -> str:
         return _encode(self.body())
@@ -213,8 +220,14 @@ def _money(value: float | None) -> str | None:
     return None if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
 
 
+def _rounded(usd: float | None) -> float | None:
+    """As in the header: sums of prices have digits that mean nothing."""
+    return None if usd is None else round(usd, 9)
+
+
 def _whole(value: float | None) -> int | None:
     return None if value is None else floor(value)
 
 
 HEADER_NAMES = tuple(Report("-")._header_facts())
+BODY_NAMES = tuple(Report("-")._body_facts())

@@ -1,6 +1,7 @@
 """`/v1/completions/batch`: many prompts at once, each answered or failed for itself."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,14 +13,16 @@ from edge_router.text_completions import MAX_PROMPTS
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
     EDGE_SMALL,
+    FRANKFURT,
     SIMPLE_PROMPT,
     World,
+    cloud,
     edge,
     error_of,
     native,
     read_json,
 )
-from tests.fakes import EdgeCall, FakeUpstreamResponse
+from tests.fakes import CloudCall, EdgeCall, FakeUpstreamResponse
 
 PATH = "/v1/completions/batch"
 
@@ -94,6 +97,19 @@ async def test_batch_of_one() -> None:
     assert body["responses"] == ["one"]
     assert body["nearside"]["model"] == "edge-small-1"
     assert body["nearside"]["complexity"] == 0.2
+
+
+async def test_attempts_that_failed() -> None:
+    """Those of all prompts are told, and the area that holds for all."""
+
+    def no_cloud(_: CloudCall) -> FakeUpstreamResponse:
+        return FakeUpstreamResponse.plain({"error": {"message": "down"}}, status=500)
+
+    world = World(cloud=cloud(no_cloud), regions=(replace(FRANKFURT, residency="eu"),))
+    report = read_json(await ask(world, ["one", "two"], residency="eu"))["nearside"]
+
+    assert len(report["fallbacks"]) >= 2
+    assert report["residency"] == "eu"
 
 
 async def test_order() -> None:

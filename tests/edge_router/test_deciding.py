@@ -180,6 +180,7 @@ class TestResidency:
 
         assert reply.status == 502
         assert {call.region_id for call in world.cloud.calls} == {"fra"}
+        assert reply.headers["nearside-residency"] == read_json(reply)["nearside"]["residency"] == "eu"
 
     async def test_header(self) -> None:
         reply = await World(regions=(US, EU)).ask(headers={"nearside-residency": "eu"})
@@ -199,6 +200,7 @@ class TestResidency:
         reply = await self.ask_with_key("eu", {} if asked is None else {"residency": asked})
 
         assert (reply.status, reply.headers.get("nearside-cloud-region")) == (status, region)
+        assert reply.headers.get("nearside-residency") == ("eu" if status == 200 else None)
         if status == 403:
             assert (error_of(reply)["param"], error_of(reply)["code"]) == ("residency", "residency_not_allowed")
 

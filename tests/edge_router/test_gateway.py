@@ -340,6 +340,7 @@ async def test_route_without_running_it() -> None:
     assert body["model"] == "cloud-fast-1"
     assert (body["tier"], body["side"], body["reason"], body["complexity"]) == ("cloud-fast", "cloud", "complex", 0.8)
     assert [each["model"] for each in body["candidates"]] == ["cloud-fast-1", "cloud-quality-1"]
+    assert list(body["nearside"]["timings_ms"]) == ["decide", "total"]
     assert world.calls == 0
 
 

@@ -1,6 +1,8 @@
 """The report: the same facts in headers and body, absent when unknown."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_router.location import Location
-from edge_router.report import Report, with_report
+from edge_router.report import BODY_NAMES, HEADER_NAMES, Report, with_report
 
 FULL = Report(
     "req_1",
@@ -18,6 +20,7 @@ FULL = Report(
     tier="cloud-quality",
     complexity=0.81234,
     route_reason="complex",
+    residency="eu",
     cloud_region="fra",
     cloud_rtt_ms=9.04,
     cache="miss",
@@ -42,6 +45,7 @@ def test_headers_of_a_full_report() -> None:
         "nearside-tier": "cloud-quality",
         "nearside-complexity": "0.812",
         "nearside-route-reason": "complex",
+        "nearside-residency": "eu",
         "nearside-cloud-region": "fra",
         "nearside-cloud-rtt-ms": "9.04",
         "nearside-cost-usd": "0.000012",
@@ -63,6 +67,7 @@ def test_body_of_a_full_report() -> None:
         "tier": "cloud-quality",
         "complexity": 0.812,
         "route_reason": "complex",
+        "residency": "eu",
         "cloud_region": "fra",
         "cloud_rtt_ms": 9.0,
         "cost_usd": 0.000012,
@@ -129,3 +134,45 @@ def test_report_in_any_body(value: dict[str, Any]) -> None:
         text = json.dumps(value, indent=indent)
         assert json.loads(with_report(text, '{"x":1}')) == {**value, "nearside": {"x": 1}}
         assert with_report(text, '{"x":1}').startswith(text[:-1])
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text()
+CORE = Path(__file__).resolve().parents[2] / "edge_router"
+
+
+def cells(heading: str) -> list[list[set[str]]]:
+    """What stands in backticks in each cell of the table whose first header cell is `heading`."""
+    table = PAGE[PAGE.index(f"| {heading} |") :].split("\n\n")[0].splitlines()[2:]
+    return [[set(re.findall(r"`([^`]+)`", cell)) for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table]
+
+
+def test_page_has_every_header() -> None:
+    """docs/report.md lists exactly those that a report can write."""
+    listed = {name.lower() for row in cells("header") for name in row[0]}
+
+    assert listed == set(HEADER_NAMES)
+
+
+def test_page_has_every_field_of_the_body() -> None:
+    """docs/report.md lists exactly those that a report can write, of `cache` those too that no header tells."""
+    listed = {name for row in cells("header") for name in row[1]}
+    cache = Report("-", cache="hit", cache_failed=True, cache_key="k", semantic="hit", similarity=1.0).body()["cache"]
+
+    assert {name for name in listed if not name.startswith("cache.")} == set(BODY_NAMES)
+    assert {"cache.key", "cache.failed", "cache.semantic", "cache.similarity", "cache.age_s"} <= listed
+    assert {name.removeprefix("cache.") for name in listed if name.startswith("cache.")} <= {*cache, "age_s"}
+
+
+def test_page_has_every_clock() -> None:
+    """docs/report.md says of exactly the parts that the code times what starts and what stops them."""
+    code = "\n".join(path.read_text() for path in CORE.rglob("*.py"))
+    timed = set(re.findall(r'timings_ms\["(\w+)"\] = ', code)) | {"ai", "cloud"}  # these two by a variable
+
+    assert {name for row in cells("part") for name in row[0]} == timed
+
+
+def test_cost_is_told_to_the_billionth() -> None:
+    """In headers and bodies alike: sums of prices have digits that mean nothing."""
+    report = Report("r", cost_usd=1.2455999999999999e-05)
+
+    assert (report.headers()["nearside-cost-usd"], report.body()["cost_usd"]) == ("0.000012456", 1.2456e-05)
