@@ -1,5 +1,6 @@
 """Sums by name that many isolates add to. Workers KV can't count; the SQLite of one Durable Object a tenant can."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,27 +17,38 @@ class Amount:
 
 
 class CounterTable:
-    """The sums of one tenant."""
+    """The sums of one tenant. All in one row: rows written are what costs, and every answer adds to several sums."""
 
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
-        sql.exec("CREATE TABLE IF NOT EXISTS sums (name TEXT PRIMARY KEY, value REAL NOT NULL, until_s REAL)")
+        sql.exec("CREATE TABLE IF NOT EXISTS counters (id INTEGER PRIMARY KEY, sums TEXT NOT NULL)")
+        rows = list(sql.exec("SELECT sums FROM counters"))
+        self._sums: dict[str, tuple[float, float | None]] = {}
+        if rows:
+            self._sums = {name: (value, until_s) for name, (value, until_s) in json.loads(rows[0]["sums"]).items()}
 
     def add(self, amounts: Iterable[Amount], now_s: float) -> None:
-        self._sql.exec("DELETE FROM sums WHERE until_s <= ?", now_s)
+        sums = self._live(now_s)
         for amount in amounts:
-            self._sql.exec(
-                "INSERT INTO sums (name, value, until_s) VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                amount.name,
-                amount.value,
-                amount.until_s,
-            )
+            value, until_s = sums.get(amount.name, (0.0, amount.until_s))
+            sums[amount.name] = (value + amount.value, until_s)
+        self._write(sums)
 
     def read(self, now_s: float) -> dict[str, float]:
-        rows = self._sql.exec("SELECT name, value FROM sums WHERE until_s IS NULL OR until_s > ?", now_s)
-        return {row["name"]: row["value"] for row in rows}
+        return {name: value for name, (value, _) in self._live(now_s).items()}
 
     def forget(self, prefix: str) -> None:
         """Removes the sums whose names begin like that."""
-        self._sql.exec("DELETE FROM sums WHERE substr(name, 1, ?) = ?", len(prefix), prefix)
+        self._write({name: kept for name, kept in self._sums.items() if not name.startswith(prefix)})
+
+    def _live(self, now_s: float) -> dict[str, tuple[float, float | None]]:
+        return {
+            name: (value, until_s)
+            for name, (value, until_s) in self._sums.items()
+            if until_s is None or until_s > now_s
+        }
+
+    def _write(self, sums: dict[str, tuple[float, float | None]]) -> None:
+        """Kept in memory only once it is written: what fails changes nothing."""
+        self._sql.exec("INSERT OR REPLACE INTO counters (id, sums) VALUES (1, ?)", json.dumps(sums))
+        self._sums = sums

@@ -78,3 +78,16 @@ def test_sums_that_end() -> None:
     assert table.read(START_S + 10) == {"live.b": 1, "live_c": 1, "d": 1}
     table.forget("live.")
     assert table.read(START_S) == {"live_c": 1, "d": 1}
+
+
+def test_sums_outlive_their_object() -> None:
+    """They stand in one row, whatever their number; sums whose time is over are gone from it."""
+    sql = MemorySql()
+    CounterTable(sql).add([Amount("hits", 2), Amount("live.1", 1, until_s=START_S + 1)], START_S)
+
+    again = CounterTable(sql)
+    again.add([Amount("hits", 1)], START_S + 2)
+
+    assert again.read(START_S + 2) == {"hits": 3}
+    [row] = sql.exec("SELECT sums FROM counters")
+    assert "live.1" not in row["sums"]
