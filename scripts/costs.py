@@ -151,8 +151,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the page is not fresh")
     parser.add_argument("--requests", type=float, help="a month")
-    parser.add_argument("--hit-rate", type=float, default=Month.hit_rate, help="share of exact cache hits")
-    parser.add_argument("--edge-share", type=float, default=Month.edge_share, help="share of the misses")
+    parser.add_argument("--hit-rate", type=float, default=Month().hit_rate, help="share of exact cache hits")
+    parser.add_argument("--edge-share", type=float, default=Month().edge_share, help="share of the misses")
     options = parser.parse_args()
     if options.requests is not None:
         month = Month(requests=options.requests, hit_rate=options.hit_rate, edge_share=options.edge_share)

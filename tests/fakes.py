@@ -175,6 +175,7 @@ class FakeUpstreamResponse:
         self._status = status
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         self._on_read = on_read
+        self.is_read = asyncio.Event()
         self.ended = asyncio.Event()
         self.keeps = True
         self.cancels = 0
@@ -213,6 +214,7 @@ class FakeUpstreamResponse:
     async def read(self) -> bytes | None:
         while self._steps and not self.ended.is_set():
             step = self._steps.pop(0)
+            self.is_read.set()
             self._on_read()
             if isinstance(step, Exception):
                 raise step

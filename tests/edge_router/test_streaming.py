@@ -347,7 +347,7 @@ async def test_request_that_is_cancelled_before_its_headers(steps: list[Step]) -
     """The upstream is told."""
     upstream = stream_of(0.05, *steps)
     asking = asyncio.ensure_future(world_of(upstream, heartbeat_s=5.0).ask(ASK))
-    await asyncio.sleep(0.01)
+    await upstream.is_read.wait()
 
     asking.cancel()
     await asyncio.wait({asking})
