@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,43 @@ def test_relative_import_of_the_core(module: Path) -> None:
     levels = [node.level for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom)]
 
     assert max(levels, default=0) <= len(module.relative_to(ROOT / "edge_router").parts)
+
+
+@pytest.mark.parametrize("module", modules("edge_router"))
+def test_deadlines_of_the_core(module: Path) -> None:
+    """Go through edge_router/timers.py: asyncio's timers are not taken back on Pyodide (docs/decisions/0008)."""
+    named = {ast.unparse(node) for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Attribute)}
+
+    assert named.isdisjoint({"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for", "asyncio.sleep"})
+
+
+def test_no_cycles_between_modules() -> None:
+    """Within each package every module can be read before those that import it."""
+    for folder in ("edge_router", "cloud_fallback"):
+        graph = {_name(path): _own_imports(path, folder) for path in (ROOT / folder).rglob("*.py")}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as exc:
+            pytest.fail(" -> ".join(exc.args[1]))
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _own_imports(path: Path, folder: str) -> set[str]:
+    """Modules of the same package that are imported at import time; those inside functions come later."""
+    package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package.split(".")[: len(package.split(".")) - (node.level - 1)] if node.level else []
+        module = ".".join([*base, *([node.module] if node.module else [])])
+        if module.split(".")[0] != folder:
+            continue
+        for alias in node.names:
+            inner = f"{module}.{alias.name}"
+            is_module = (ROOT / (inner.replace(".", "/") + ".py")).exists() or (ROOT / inner.replace(".", "/")).is_dir()
+            found.add(inner if is_module else module)
+    return found - {_name(path)}
