@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from . import completions
+from .allowed_models import not_allowed
 from .caching.answers import AnswerCache
 from .caching.directives import Directives, read_directives
 from .caching.entries import Entry
@@ -110,6 +111,7 @@ class Answering:
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
         """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
+        self._check_model(call)
         asked, report = read_directives(call.body, call.cache_control), call.report
         is_stored = call.request.residency is None  # no store here can promise where it lies
         key = self._key(call, call.body) if is_stored and (asked.look_up or asked.store) else None
@@ -148,7 +150,19 @@ class Answering:
 
     def explain(self, call: ChatCall) -> dict[str, Any]:
         """What would be done with this call, and why. Runs nothing."""
+        self._check_model(call)
         return self._decider.explain(call)
+
+    def _check_model(self, call: ChatCall) -> None:
+        allowed = call.tenant.models
+        if allowed is not None and not allowed.may_ask(call.request.model, self._settings.catalog):
+            raise not_allowed()
+
+    def _may_answer(self, call: ChatCall, entry: Entry) -> bool:
+        """Another key of the same tenant may use models that this one may not."""
+        allowed = call.tenant.models
+        model = None if allowed is None else self._settings.catalog.find(entry.model)
+        return allowed is None or (model is not None and allowed.allows(model.id, model.side))
 
     def _key(self, call: ChatCall, body: Mapping[str, Any]) -> str:
         tenant, version = call.tenant.id, self._settings.catalog.version
@@ -164,7 +178,8 @@ class Answering:
     async def _look_up(self, call: ChatCall, key: str, asked: Directives) -> tuple[Entry, CacheTier] | None:
         report, started_ms = call.report, self._clock.elapsed_ms()
         try:
-            return await self._cache.look_up(call.tenant.id, key, asked.tags)
+            found = await self._cache.look_up(call.tenant.id, key, asked.tags)
+            return found if found and self._may_answer(call, found[0]) else None
         except StoreError as exc:
             self._log.event("store_failed", request_id=report.request_id, reason=exc.message)
             report.cache_failed = True
@@ -241,7 +256,9 @@ class Answering:
         else:
             now_s = self._clock.now_s()
             hit, embedded = await self._services.semantic.look_up(
-                call, question, accepts=lambda entry: entry.freshness(now_s, asked) == "fresh"
+                call,
+                question,
+                accepts=lambda entry: entry.freshness(now_s, asked) == "fresh" and self._may_answer(call, entry),
             )
         if call.report.semantic:
             self._statistics.looked_up_by_meaning(call.tenant.id, call.background, call.report.semantic)

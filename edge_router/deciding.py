@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from . import workers_ai
 from .attempts import Attempt
-from .catalog import Model
+from .catalog import Catalog, Model
 from .chat_call import ChatCall
 from .complexity import ComplexityScorer, Thresholds
 from .fleet import Fleet
@@ -63,7 +63,7 @@ class Decider:
         route, thresholds = self.route(call), self.thresholds_for(call.tenant.id)
         needs, conditions = self._needs(call), self._conditions(call)
         chosen = {model.id for model in route.models}
-        others = [model for model in self._catalog.models if model.id not in chosen]
+        others = [model for model in self._catalog_for(call).models if model.id not in chosen]
         first = route.first
         return {
             "model": first.id,
@@ -87,7 +87,12 @@ class Decider:
     def _choose(self, call: ChatCall) -> Route:
         score = self._scorer.score(call.request.last_user_text)
         thresholds = self.thresholds_for(call.tenant.id)
-        return choose_route(self._needs(call), score, self._catalog, thresholds, self._conditions(call))
+        return choose_route(self._needs(call), score, self._catalog_for(call), thresholds, self._conditions(call))
+
+    def _catalog_for(self, call: ChatCall) -> Catalog:
+        """Only what the key may use: no fallback, cascade or hedge leaves a route."""
+        allowed = call.tenant.models
+        return self._catalog if allowed is None else allowed.of(self._catalog)
 
     def _needs(self, call: ChatCall) -> Needs:
         request, response_format = call.request, call.request.response_format

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from . import completions, embeddings, responses_api, text_completions
+from .allowed_models import not_allowed
 from .answering import Answering
 from .auth import Tenant
 from .caching.answers import AnswerCache
@@ -39,7 +40,6 @@ from .sse import DONE_EVENT
 from .streaming import Send
 from .text_completions import TextEvents
 
-METRICS_SCOPE = "metrics"
 MODELS_PREFIX = "/v1/models/"
 CONCURRENT_CALLS = 4  # of one request with many prompts; a Worker may wait for six connections at a time
 
@@ -152,6 +152,8 @@ class Endpoints:
 
     async def embed(self, call: Call) -> Reply:
         request = embeddings.parse_embeddings(call.body)
+        if call.tenant.models is not None and not call.tenant.models.allows(embeddings.MODEL, "edge"):
+            raise not_allowed()
         started_ms = self._clock.elapsed_ms()
         parts = await _together(self._vectors, list(embeddings.calls(request.texts)))
         report = call.report
@@ -181,21 +183,28 @@ class Endpoints:
 
     async def models(self, call: Call) -> Reply:
         """Those that can be asked for by the id that is listed: a wildcard stands for ids that it does not list."""
-        named = [model for model in self._settings.catalog.models if not model.id.endswith("*")]
-        models = [*map(_virtual_model, _VIRTUAL_MODELS), *map(_model_object, named)]
-        return json_reply(completions.dump({"object": "list", "data": [*models, _embedder_object()]}), call.report)
+        named = [model.id for model in self._settings.catalog.models if not model.id.endswith("*")]
+        models = map(partial(self._model_object, call), [*_VIRTUAL_MODELS, *named, embeddings.MODEL])
+        return json_reply(completions.dump({"object": "list", "data": [each for each in models if each]}), call.report)
 
     async def model(self, call: Call) -> Reply:
-        model_id = unquote(call.path.removeprefix(MODELS_PREFIX))
-        if model_id in _VIRTUAL_MODELS:
-            return json_reply(completions.dump(_virtual_model(model_id)), call.report)
-        if model_id == embeddings.MODEL:
-            return json_reply(completions.dump(_embedder_object()), call.report)
-        model = self._settings.catalog.find(model_id)
-        if model is None:
+        found = self._model_object(call, unquote(call.path.removeprefix(MODELS_PREFIX)))
+        if found is None:
             message = "No such model. GET /v1/models lists those that exist."
             raise NotFound(message, param="model", code="model_not_found")
-        return json_reply(completions.dump(_model_object(model)), call.report)
+        return json_reply(completions.dump(found), call.report)
+
+    def _model_object(self, call: Call, model_id: str) -> dict[str, Any] | None:
+        """None when there is no such model for this key."""
+        allowed, catalog = call.tenant.models, self._settings.catalog
+        if model_id == embeddings.MODEL:
+            return _embedder_object() if allowed is None or allowed.allows(model_id, "edge") else None
+        if model_id in _VIRTUAL_MODELS:
+            return _virtual_model(model_id) if allowed is None or allowed.may_ask(model_id, catalog) else None
+        model = catalog.find(model_id)
+        if model is None or not (allowed is None or allowed.allows(model.id, model.side)):
+            return None
+        return _model_object(model)
 
     def _book(self) -> FeedbackBook:
         if self._feedback is None:
@@ -212,13 +221,11 @@ class Endpoints:
 
     async def metrics(self, call: Call) -> Reply:
         """`GET /v1/metrics`: what all locations saw lately, of all tenants together."""
-        self._check_metrics_scope(call)
         window, by = read_query(call.query)
         return self._told(call, await self._metrics.metrics(window, by))
 
     async def prometheus(self, call: Call) -> Reply:
         """`GET /metrics`, for Prometheus."""
-        self._check_metrics_scope(call)
         headers = {**call.report.headers(), "content-type": prometheus.CONTENT_TYPE}
         return Reply(200, await self._metrics.prometheus_text(), headers)
 
@@ -226,11 +233,6 @@ class Endpoints:
         """What no model was asked for."""
         call.report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         return reported_reply(facts, call.report)
-
-    def _check_metrics_scope(self, call: Call) -> None:
-        if self._settings.auth != "open" and METRICS_SCOPE not in call.tenant.scopes:
-            message = "Only a key with the scope 'metrics' may read what is measured of all tenants."
-            raise RequestRejected(message, code="missing_scope", status=403)
 
     async def _plain(self, chat: ChatCall) -> dict[str, Any]:
         answer = await self._answering.answer(chat)

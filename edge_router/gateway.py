@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, completions
-from .auth import OPEN_TENANT, PresentedKey, Tenant, read_key, tenant_of
+from .auth import OPEN_TENANT, Scope, Tenant, check_scope
 from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, RequestRejected, StoreError
+from .keyring import KeyRing
 from .location import Location
 from .memory_cache import MemoryCache
 from .ports import Background, Clock, Log, Pages, RateLimiter, Store, Telemetry
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .cors import Cors
 
 PROBE_TIMEOUT_S = 2.0
-KNOWN_KEYS_BYTES = 256 * 1024
 KNOWN_BODIES_BYTES = 2 * 1024 * 1024
 PARSED_SIZE = 8  # of parsed JSON and its text, in lengths of the text
 RATE_PERIOD_S = 60  # of the binding in wrangler.toml
@@ -81,8 +81,7 @@ class Gateway:
     ) -> None:
         """probes: what `/ready` asks, by name."""
         self._settings = settings
-        self._keys = keys
-        self._known_keys: MemoryCache[str] = MemoryCache(max_bytes=KNOWN_KEYS_BYTES)
+        self._keys = KeyRing(keys, clock, log)
         self._known_bodies: MemoryCache[JsonBody] = MemoryCache(max_bytes=KNOWN_BODIES_BYTES)
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry
@@ -93,22 +92,22 @@ class Gateway:
         self._new_id = new_id
         self._cors = _cors(settings)
         self._model = endpoints.model
-        self._endpoints: dict[str, tuple[str, Endpoint]] = {
-            "/": ("POST", endpoints.prompt),
-            "/v1/chat/completions": ("POST", endpoints.chat),
-            "/v1/completions": ("POST", endpoints.text),
-            "/v1/completions/stream": ("POST", endpoints.text_stream),
-            "/v1/completions/batch": ("POST", endpoints.batch),
-            "/v1/responses": ("POST", endpoints.responses),
-            "/v1/embeddings": ("POST", endpoints.embed),
-            "/v1/route": ("POST", endpoints.explain),
-            "/v1/models": ("GET", endpoints.models),
-            "/v1/cache": ("DELETE", endpoints.purge),
-            "/v1/cache/stats": ("GET", endpoints.cache_stats),
-            "/v1/metrics": ("GET", endpoints.metrics),
-            "/metrics": ("GET", endpoints.prometheus),
-            "/v1/feedback": ("POST", endpoints.rate),
-            "/v1/feedback/export": ("GET", endpoints.export_feedback),
+        self._endpoints: dict[str, tuple[str, Endpoint, Scope]] = {
+            "/": ("POST", endpoints.prompt, "infer"),
+            "/v1/chat/completions": ("POST", endpoints.chat, "infer"),
+            "/v1/completions": ("POST", endpoints.text, "infer"),
+            "/v1/completions/stream": ("POST", endpoints.text_stream, "infer"),
+            "/v1/completions/batch": ("POST", endpoints.batch, "infer"),
+            "/v1/responses": ("POST", endpoints.responses, "infer"),
+            "/v1/embeddings": ("POST", endpoints.embed, "infer"),
+            "/v1/route": ("POST", endpoints.explain, "infer"),
+            "/v1/models": ("GET", endpoints.models, "infer"),
+            "/v1/cache": ("DELETE", endpoints.purge, "cache"),
+            "/v1/cache/stats": ("GET", endpoints.cache_stats, "cache"),
+            "/v1/metrics": ("GET", endpoints.metrics, "metrics"),
+            "/metrics": ("GET", endpoints.prometheus, "metrics"),
+            "/v1/feedback": ("POST", endpoints.rate, "infer"),
+            "/v1/feedback/export": ("GET", endpoints.export_feedback, "admin"),
         }
 
     async def handle(self, request: Request, background: Background) -> Reply:
@@ -151,10 +150,10 @@ class Gateway:
         if request.path == "/dashboard" or (request.path == "/" and request.method in ("GET", "HEAD")):
             _check_method(request, "GET")
             return page_reply(await self._pages.html(request.path), report, is_secure=request.is_secure)
-        method, endpoint = self._endpoint(request.path)
+        method, endpoint, scope = self._endpoint(request.path)
         _check_method(request, method)
         report.is_asking = request.path in ASKING
-        tenant = await self._let_in(request, report)
+        tenant = await self._let_in(request, scope, report)
         body: dict[str, Any] = {}
         if method == "POST":
             body = with_header_controls(await self._read_json(request, tenant), request.headers)
@@ -187,9 +186,9 @@ class Gateway:
         place = f"{tenant.id}\n{text}"  # not shared between tenants: how long it takes must tell nobody what others ask
         return self._known_bodies.get(place, self._clock.now_s()) or parse_json_object(text, place)
 
-    def _endpoint(self, path: str) -> tuple[str, Endpoint]:
+    def _endpoint(self, path: str) -> tuple[str, Endpoint, Scope]:
         if path.startswith(MODELS_PREFIX):
-            return "GET", self._model
+            return "GET", self._model, "infer"
         found = self._endpoints.get(path)
         if found is None:
             raise NotFound("Unknown path. The API is under /v1, see the README.", code="unknown_path")
@@ -226,18 +225,20 @@ class Gateway:
         except (GatewayError, TimeoutError):
             return False
 
-    async def _let_in(self, request: Request, report: Report) -> Tenant:
-        """The tenant, who may ask now; raises NotAuthenticated or RateLimited."""
-        if self._settings.auth == "open":
-            tenant = OPEN_TENANT
-        else:
-            key = read_key(request.headers.get("authorization"))
-            started_ms = self._clock.elapsed_ms()
-            tenant = tenant_of(await self._key_record(key), key)
-            report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
+    async def _let_in(self, request: Request, scope: Scope, report: Report) -> Tenant:
+        """The tenant, who may ask this now; raises NotAuthenticated, RequestRejected or RateLimited."""
+        tenant = OPEN_TENANT if self._settings.auth == "open" else await self._tenant_of(request, report)
         report.tenant = tenant.id
+        if tenant is not OPEN_TENANT:  # whom nothing was agreed with
+            check_scope(tenant, scope)
         if self._settings.rate_limit == "on" and not await self._may_ask(tenant.id, report):
             raise RateLimited("Too many requests: slow down and try again.", retry_after_s=RATE_PERIOD_S)
+        return tenant
+
+    async def _tenant_of(self, request: Request, report: Report) -> Tenant:
+        authorization, started_ms = request.headers.get("authorization"), self._clock.elapsed_ms()
+        tenant = self._keys.known(authorization) or await self._keys.check(authorization)
+        report.timings_ms["auth"] = self._clock.elapsed_ms() - started_ms
         return tenant
 
     async def _may_ask(self, tenant: str, report: Report) -> bool:
@@ -247,24 +248,6 @@ class Gateway:
         except StoreError as exc:
             self._log.event("rate_limiter_failed", request_id=report.request_id, reason=exc.message)
             return True
-
-    async def _key_record(self, key: PresentedKey) -> str | None:
-        """Kept in the isolate for as long as KV may be stale anyway. A store that fails lets nobody in, and says
-        that it is us.
-        """
-        now_s = self._clock.now_s()
-        known = self._known_keys.get(key.id, now_s)
-        if known is not None:
-            return known
-        try:
-            record = await self._keys.get(f"key:{key.id}")
-        except StoreError as exc:
-            raise GatewayError(
-                "Keys can't be checked right now; try again.", code="auth_unavailable", status=503, retry_after_s=1
-            ) from exc
-        if record is not None:  # unknown ids are not kept: there is no end of them
-            self._known_keys.put(key.id, record, len(record), now_s)
-        return record
 
     def _request_id(self, request: Request) -> str:
         """The caller's, when it is safe in a header and a log; else a new one."""

@@ -225,3 +225,7 @@ class Log(Protocol):
     """One structured line. Never given prompts, answers or keys."""
 
     def event(self, name: str, **facts: str | int | float | None) -> None: ...
+
+    def warning(self, name: str, **facts: str | int | float | None) -> None:
+        """Of what somebody should change."""
+        ...

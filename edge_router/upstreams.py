@@ -112,7 +112,9 @@ class Upstreams:
             return models
         tries.call.report.route_reason = why_closed
         tries.failure = self._allowance.error()
-        return in_place_of(models, self._settings.catalog)
+        allowed = tries.call.tenant.models
+        instead = in_place_of(models, self._settings.catalog)
+        return [model for model in instead if allowed is None or allowed.allows(model.id, model.side)]
 
     def _next(self, models: list[Model], tries: Tries, predicted_ms: Mapping[str, float]) -> Attempt | None:
         """What to try now. A model that is not to be tried any more is taken out of the list, and None returned.

@@ -19,7 +19,7 @@ from adapters.rate_limit import BindingRateLimiter
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
-from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_READ_TIMEOUT_S, WorkersKV
+from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
 from counters import Counters, DurableCounters
 from edge_router.answering import Answering
 from edge_router.caching.answers import AnswerCache
@@ -57,6 +57,8 @@ def compose(env: Any) -> Gateway:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
+    if settings.auth == "open":
+        log.warning("auth_open", reason="AUTH=open lets everyone in")
     if WHY_RULES is not None:
         log.event("keyword_rules_in_use", reason=WHY_RULES)
     edge, cloud = edge_models(env), FetchCloudRegions()
@@ -104,7 +106,7 @@ def compose(env: Any) -> Gateway:
             metrics=MetricsReader(metrics, settings.regions, clock),
             feedback=feedback,
         ),
-        keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S),
+        keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
         telemetry=[AnalyticsEngine(getattr(env, "ANALYTICS", None)), recorder],
         probes=probes,

@@ -439,13 +439,18 @@ def _close_all(work: list[Coroutine[Any, Any, None]]) -> None:
 
 
 class CollectingLog:
-    """The lines, as (name, facts)."""
+    """The lines, as (name, facts); `warnings`: the names of those that are one."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, str | int | float | None]]] = []
+        self.warnings: list[str] = []
 
     def event(self, name: str, **facts: str | int | float | None) -> None:
         self.lines.append((name, facts))
+
+    def warning(self, name: str, **facts: str | int | float | None) -> None:
+        self.warnings.append(name)
+        self.event(name, **facts)
 
     def names(self) -> list[str]:
         return [name for name, _ in self.lines]

@@ -1,9 +1,8 @@
 """How long answers are kept and which requests count as the same: as the request, tenant, model or default says."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Literal
 
 Normalisation = Literal["strict", "relaxed"]
 
@@ -39,17 +38,6 @@ class TenantPolicy:
 DEFAULT_POLICY = TenantPolicy()
 
 
-def read_policy(record: Mapping[str, Any]) -> TenantPolicy:
-    """From a key record's `cache_…` fields; one that can't be used is as if it were not there."""
-    normalisation = record.get("cache_normalisation")
-    return TenantPolicy(
-        _seconds(record.get("cache_ttl_s"), at_least=1),
-        _seconds(record.get("cache_swr_s")),
-        _seconds(record.get("cache_stale_if_error_s")),
-        normalisation if normalisation in get_args(Normalisation) else None,
-    )
-
-
 def lifetimes(
     *, asked_ttl_s: float | None, tenant: TenantPolicy, model_ttl_s: float | None, default: Lifetimes
 ) -> Lifetimes:
@@ -61,9 +49,3 @@ def lifetimes(
     swr_s = default.swr_s if tenant.swr_s is None else tenant.swr_s
     stale_if_error_s = default.stale_if_error_s if tenant.stale_if_error_s is None else tenant.stale_if_error_s
     return Lifetimes(ttl_s, min(swr_s, inf if asked_ttl_s is None else asked_ttl_s), stale_if_error_s)
-
-
-def _seconds(value: object, *, at_least: int = 0) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not at_least <= value <= MAX_TTL_S:
-        return None
-    return float(value)

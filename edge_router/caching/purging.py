@@ -6,14 +6,13 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..auth import Tenant
+from ..auth import Tenant, check_scope
 from ..errors import GatewayError, RequestRejected, StoreError
 from ..requests import CacheTag, validated
 from .answers import AnswerCache
 from .purges import VISIBLE_AFTER_S
 from .statistics import CacheStatistics
 
-ADMIN = "admin"
 _FLAGS = ("tenant", "all")
 
 
@@ -45,9 +44,8 @@ async def purge(
     request: PurgeRequest, tenant: Tenant, cache: AnswerCache, statistics: CacheStatistics
 ) -> dict[str, Any]:
     """What was purged, told. Raises RequestRejected (403) and GatewayError (503), after which purging again is safe."""
-    if request.all and ADMIN not in tenant.scopes:
-        message = "Only a key with the scope 'admin' may purge all tenants' entries. 'tenant' purges your own."
-        raise RequestRejected(message, param="all", code="missing_scope", status=403)
+    if request.all:
+        check_scope(tenant, "admin")
     try:
         if request.all:
             await cache.purge_everything()

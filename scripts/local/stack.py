@@ -301,7 +301,7 @@ def running_stack(
 def _new_key() -> tuple[str, dict[str, str]]:
     """A key for this run, and the record that lets it in."""
     key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
-    record = {"tenant": "local", "hashes": [hash_secret(secret)], "scopes": ["metrics"]}
+    record = {"tenant": "local", "hashes": [hash_secret(secret)], "scopes": ["admin"]}
     return f"nsk_{key_id}_{secret}", {f"key:{key_id}": json.dumps(record)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from js import clearTimeout, setTimeout
+from js import clearTimeout, console, setTimeout
 from pyodide.ffi import create_proxy
 
 
@@ -61,6 +61,9 @@ class ConsoleLog:
 
     def event(self, name: str, **facts: str | int | float | None) -> None:
         print(json.dumps({"event": name, **facts}))
+
+    def warning(self, name: str, **facts: str | int | float | None) -> None:
+        console.warn(json.dumps({"event": name, **facts}))
 
 
 class WaitUntil:

@@ -21,7 +21,9 @@ ACME, OTHER, BOSS = bearer("acme"), bearer("other"), bearer("boss")
 @pytest.fixture(scope="module")
 def address() -> Iterator[Address]:
     records = key_records(
-        acme={"tenant": "acme"}, other={"tenant": "other"}, boss={"tenant": "boss", "scopes": ["admin"]}
+        acme={"tenant": "acme", "scopes": ["infer", "cache"]},
+        other={"tenant": "other", "scopes": ["infer", "cache"]},
+        boss={"tenant": "boss", "scopes": ["admin"]},
     )
     with running_stack(auth="keys", records=records.texts) as (_, address):
         yield address

@@ -34,7 +34,9 @@ TAG = {"nearside-cache-tags": "docs, v1"}
 def world(**parts: Any) -> World:
     """Two tenants, and an administrator of the first one's."""
     keys = key_records(
-        acme={"tenant": "acme"}, other={"tenant": "other"}, boss={"tenant": "acme", "scopes": ["admin", 1]}
+        acme={"tenant": "acme", "scopes": ["infer", "cache"]},
+        other={"tenant": "other", "scopes": ["infer", "cache"]},
+        boss={"tenant": "acme", "scopes": ["admin"]},
     )
     clock = FakeClock()
     life = Lifetimes(ttl_s=100, swr_s=200, stale_if_error_s=1000)
@@ -167,7 +169,7 @@ async def test_everything_is_for_administrators() -> None:
     """403 for other keys, and where everyone is let in."""
     for around, headers in ((world(), ACME), (world(auth="open"), {})):
         reply = await purged(around, {"all": True}, headers=headers)
-        assert (reply.status, error_of(reply)["code"]) == (403, "missing_scope")
+        assert (reply.status, error_of(reply)["code"]) == (403, "insufficient_scope")
 
 
 @pytest.mark.parametrize("body", [{"tenant": True}, {"key": "0" * 64}])
