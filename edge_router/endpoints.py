@@ -17,12 +17,12 @@ from .caching.statistics import CacheStatistics
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .embedder import Embedder
-from .errors import GatewayError, NotFound, RequestRejected
+from .errors import GatewayError, NotFound, RequestRejected, StoreError
 from .feedback import FeedbackBook
 from .metrics import prometheus
 from .metrics.reading import MetricsReader
-from .metrics.windows import read_query
-from .ports import Background, Clock, EdgeModels
+from .metrics.windows import check_no_parameters, read_query
+from .ports import AlertStore, Background, Clock, EdgeModels
 from .replies import (
     ChatEvents,
     Encoder,
@@ -80,6 +80,7 @@ class Endpoints:
         cache: AnswerCache,
         statistics: CacheStatistics,
         metrics: MetricsReader,
+        alerts: AlertStore,
         feedback: FeedbackBook | None = None,
     ) -> None:
         self._settings = settings
@@ -87,6 +88,7 @@ class Endpoints:
         self._cache = cache
         self._statistics = statistics
         self._metrics = metrics
+        self._alerts = alerts
         self._embedder = Embedder(edge, clock)
         self._clock = clock
         self._feedback = feedback
@@ -228,6 +230,17 @@ class Endpoints:
         """`GET /metrics`, for Prometheus."""
         headers = {**call.report.headers(), "content-type": prometheus.CONTENT_TYPE}
         return Reply(200, await self._metrics.prometheus_text(), headers)
+
+    async def alerts(self, call: Call) -> Reply:
+        """`GET /v1/alerts`: what is wrong now, and what was."""
+        check_no_parameters(call.query)
+        try:
+            found = await self._alerts.read()
+        except StoreError as exc:
+            message = "The alerts can't be read right now; try again."
+            raise GatewayError(message, code="alerts_unavailable", status=503, retry_after_s=1) from exc
+        rules = [rule.told() for rule in self._settings.alert_rules]
+        return self._told(call, {"object": "alerts", **found, "rules": rules})
 
     def _told(self, call: Call, facts: Mapping[str, object]) -> Reply:
         """What no model was asked for."""

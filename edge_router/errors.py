@@ -15,7 +15,8 @@ GatewayError                 carries status, type, param and code
 │   ├── FlightLost           a call shared with others was lost on its way   -> 502
 │   ├── CloudUnavailable     no cloud region could be reached                -> 502
 │   └── RegionFailed         what answered in a region was not our service   -> 502
-└── StoreError               a cache could not answer: counted, treated as a miss
+├── StoreError               a cache could not answer: counted, treated as a miss
+└── DeliveryError            who is to be told something could not be reached
 """
 
 from typing import Any
@@ -156,3 +157,7 @@ class RegionFailed(UpstreamError):
 
 class StoreError(GatewayError):
     """A cache could not answer: counted, treated as a miss, never shown to a caller."""
+
+
+class DeliveryError(GatewayError):
+    """A receiver of notices or traces could not be reached: tried again or counted, never shown to a caller."""

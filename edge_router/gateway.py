@@ -106,6 +106,7 @@ class Gateway:
             "/v1/cache/stats": ("GET", endpoints.cache_stats, "cache"),
             "/v1/metrics": ("GET", endpoints.metrics, "metrics"),
             "/metrics": ("GET", endpoints.prometheus, "metrics"),
+            "/v1/alerts": ("GET", endpoints.alerts, "metrics"),
             "/v1/feedback": ("POST", endpoints.rate, "infer"),
             "/v1/feedback/export": ("GET", endpoints.export_feedback, "admin"),
         }

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+from .alerts.findings import Observed
+from .alerts.rules import Rule
 from .counters import Amount
 from .feedback_records import AnswerRecord, Rating
 from .metrics.cells import Slice
@@ -213,6 +215,34 @@ class MetricsStore(Protocol):
     async def view(self, colo: str, window: Window, by: Grouping) -> View: ...
 
     async def all_time(self, colo: str) -> Slice: ...
+
+
+class AlertStore(Protocol):
+    """The alerts of all locations, in one place. Every method may raise StoreError."""
+
+    async def step(self, rules: Sequence[Rule], observed: Observed, *, notify: bool) -> None:
+        """Judges what was observed. notify: whether changes make notices."""
+        ...
+
+    async def read(self) -> dict[str, Any]:
+        """evaluated_at_s, active, pending, resolved, notices: docs/alerts.md."""
+        ...
+
+    async def take(self) -> Sequence[Mapping[str, Any]]:
+        """Notices to send now, in order; whoever takes them settles them."""
+        ...
+
+    async def settle(self, delivered: Sequence[str], refused: Sequence[str], *, failed: bool) -> None:
+        """Ids of notices that need not be sent again; failed: the next one could not be sent."""
+        ...
+
+
+class Receiver(Protocol):
+    """Who is told something by HTTP: alerts, traces."""
+
+    async def post(self, url: str, body: str, headers: Mapping[str, str]) -> int:
+        """The status of the answer. Raises DeliveryError when there is none."""
+        ...
 
 
 class Background(Protocol):

@@ -1,16 +1,21 @@
 """Every variable of the Worker: name, default, unit, effect. A wrong one stops the start with one line."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from .alerts.rules import Rule, RulesError, parse_rules
+from .alerts.webhook import parse_secret
 from .caching.policy import MAX_TTL_S, Lifetimes, Normalisation
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
 from .signing import Key, parse_keys
 
+# What is told to a receiver goes encrypted, or stays on this machine.
+_RECEIVER = re.compile(r"(https://[^\s/?#@]+(/[^\s#]*)?|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s#]*)?)?")
 DEFAULT_EDGE_SHARE = 0.6  # what that costs: docs/router.md, "From a share or a floor to thresholds"
 
 
@@ -52,6 +57,16 @@ def _origins(value: object) -> object:
     from .cors import read_origins
 
     return read_origins(value)
+
+
+def _receiver(value: str) -> str:
+    if not _RECEIVER.fullmatch(value):
+        raise ValueError("must be an https URL without user and fragment")
+    return value
+
+
+def _webhook_secret(value: object) -> object:
+    return parse_secret(value) if isinstance(value, str) and value else b""
 
 
 class _Region(BaseModel):
@@ -186,6 +201,17 @@ class Variables(BaseModel):
     slow_grace_s: Annotated[float, Field(gt=0, le=600)] = _variable(
         "SLOW_GRACE_S", 15, "after a stream's first content, before its speed is judged"
     )
+    alert_rules: Annotated[Any, BeforeValidator(_from_json)] = _variable(
+        "ALERT_RULES",
+        None,
+        "what calls for an alert, where it is not as in docs/alerts.md: `{id: {field: value}}`",
+    )
+    alert_webhook_url: Annotated[str, AfterValidator(_receiver)] = _variable(
+        "ALERT_WEBHOOK_URL", "", "where notices of alerts are posted, https; empty: nowhere (docs/alerts.md)"
+    )
+    alert_webhook_secret: Annotated[bytes, BeforeValidator(_webhook_secret)] = _variable(
+        "ALERT_WEBHOOK_SECRET", b"", "`whsec_` and base64: notices are signed with it", is_secret=True
+    )
 
 
 VARIABLES = tuple(str(field.validation_alias) for field in Variables.model_fields.values())
@@ -206,7 +232,7 @@ class Settings:
     stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
     min_tokens_per_s: a stream that is slower on average, measured from slow_grace_s after its first token on, counts
     as failed; 0 turns that off. edge_share, quality_floor: what the router's thresholds follow from; one of them is
-    None.
+    None. alert_webhook_url: empty when nobody is told.
     """
 
     auth: Literal["keys", "open"]
@@ -238,6 +264,9 @@ class Settings:
     slow_grace_s: float
     edge_share: float | None
     quality_floor: float | None
+    alert_rules: tuple[Rule, ...]
+    alert_webhook_url: str
+    alert_webhook_secret: bytes = field(repr=False)
 
 
 def read_settings(variables: Mapping[str, Any]) -> Settings:
@@ -248,16 +277,21 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
     try:
         read = Variables.model_validate(dict(variables))
         catalog = Catalog(DEFAULT_MODELS) if read.catalog is None else parse_catalog(read.catalog)
+        alert_rules = parse_rules(read.alert_rules)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         raise SettingsError(f"{where}: {first['msg']}") from None
     except CatalogError as exc:
         raise SettingsError(f"CATALOG: {exc}") from None
+    except RulesError as exc:
+        raise SettingsError(f"ALERT_RULES: {exc}") from None
     ids = [region.id for region in read.cloud_regions]
     for region_id in ids:
         if ids.count(region_id) > 1:
             raise SettingsError(f"CLOUD_REGIONS: {region_id} is there twice")
+    if read.alert_webhook_url and not read.alert_webhook_secret:
+        raise SettingsError("ALERT_WEBHOOK_SECRET: is missing, and what is sent to ALERT_WEBHOOK_URL must be signed")
     if read.edge_share is not None and read.quality_floor is not None:
         raise SettingsError("QUALITY_FLOOR: EDGE_SHARE is set as well, and each of them decides alone; remove one")
     edge_share = DEFAULT_EDGE_SHARE if read.edge_share is None and read.quality_floor is None else read.edge_share
@@ -291,6 +325,9 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         slow_grace_s=read.slow_grace_s,
         edge_share=edge_share,
         quality_floor=read.quality_floor,
+        alert_rules=alert_rules,
+        alert_webhook_url=read.alert_webhook_url,
+        alert_webhook_secret=read.alert_webhook_secret,
     )
 
 

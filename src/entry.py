@@ -16,11 +16,14 @@ from adapters.flights import DurableFlights
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
 from adapters.rate_limit import BindingRateLimiter
+from adapters.receivers import FetchReceiver
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
 from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
+from alerts import Alerts, DurableAlerts
 from counters import Counters, DurableCounters
+from edge_router.alerts.watch import AlertWatch
 from edge_router.answering import Answering
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.statistics import CacheStatistics
@@ -46,14 +49,16 @@ from single_flight import SingleFlight
 
 install()
 
-__all__ = ["Counters", "Default", "FeedbackLog", "Metrics", "SingleFlight"]
+__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Metrics", "SingleFlight"]
 
+
+EVERY_MINUTE = "* * * * *"
 
 # At import, so that a deployed Worker has it in the snapshot of its memory that it starts from.
 SCORER, WHY_RULES = best_scorer()
 
 
-def compose(env: Any) -> Gateway:
+def compose(env: Any) -> tuple[Gateway, AlertWatch]:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
@@ -72,6 +77,8 @@ def compose(env: Any) -> Gateway:
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
     metrics = DurableMetrics(getattr(env, "METRICS", None))
     recorder = Recorder(metrics, clock, log, breakers=fleet.states)
+    reader = MetricsReader(metrics, settings.regions, clock)
+    alerts = DurableAlerts(getattr(env, "ALERTS", None))
     answering = Answering(
         settings,
         decider=Decider(settings, SCORER, fleet, latencies, clock, offset_of=offsets(settings, feedback)),
@@ -94,7 +101,7 @@ def compose(env: Any) -> Gateway:
     }
     probes["cache"] = cache.is_reachable
     probes["vectors"] = vectors.is_reachable
-    return Gateway(
+    gateway = Gateway(
         settings,
         Endpoints(
             settings,
@@ -103,7 +110,8 @@ def compose(env: Any) -> Gateway:
             clock,
             cache=answers,
             statistics=statistics,
-            metrics=MetricsReader(metrics, settings.regions, clock),
+            metrics=reader,
+            alerts=alerts,
             feedback=feedback,
         ),
         keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
@@ -115,6 +123,7 @@ def compose(env: Any) -> Gateway:
         log=log,
         new_id=new_id,
     )
+    return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log)
 
 
 def _variables(env: Any) -> dict[str, Any]:
@@ -130,13 +139,13 @@ def _variables(env: Any) -> dict[str, Any]:
 class Isolate:
     """What lives as long as the isolate. Built at the first event, because bindings need one."""
 
-    _gateway: Gateway | None = None
+    _composed: tuple[Gateway, AlertWatch] | None = None
 
     @classmethod
-    def gateway(cls) -> Gateway:
-        if cls._gateway is None:
-            cls._gateway = compose(import_from_javascript("cloudflare:workers").env)
-        return cls._gateway
+    def composed(cls) -> tuple[Gateway, AlertWatch]:
+        if cls._composed is None:
+            cls._composed = compose(import_from_javascript("cloudflare:workers").env)
+        return cls._composed
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
@@ -145,14 +154,18 @@ class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types o
     async def fetch(self, request: Any) -> Any:
         background = WaitUntil(self.ctx)
         try:
-            gateway = Isolate.gateway()
+            gateway, _ = Isolate.composed()
         except SettingsError as exc:
             return to_response(_misconfigured(exc), background)
         return to_response(await gateway.handle(WorkerRequest(raw(request)), background), background)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
-        """Every five minutes: notes which cloud regions answer."""
-        health = await Isolate.gateway().health_of()
+        """controller.cron: which of those in wrangler.toml it is."""
+        gateway, alerts = Isolate.composed()
+        if controller.cron == EVERY_MINUTE:
+            await alerts.run(controller.scheduledTime / 1000)
+            return
+        health = await gateway.health_of()
         ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
 
 

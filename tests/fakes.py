@@ -7,11 +7,14 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from edge_router.alerts.book import AlertBook
+from edge_router.alerts.findings import Observed
+from edge_router.alerts.rules import Rule
 from edge_router.counters import Amount, CounterTable
-from edge_router.errors import NotFound, StoreError
+from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
 from edge_router.location import UNKNOWN, Location
@@ -590,6 +593,49 @@ class FakeMetrics:
     def _check(self, name: str) -> None:
         if name in self.down:
             raise StoreError("no metrics")
+
+
+@dataclass(slots=True)
+class FakeAlerts:
+    """The real book, or down."""
+
+    clock: Clock
+    is_down: bool = False
+    sql: MemorySql = field(default_factory=MemorySql)
+
+    async def step(self, rules: Sequence[Rule], observed: Observed, *, notify: bool) -> None:
+        sent = Observed.decoded(json.loads(json.dumps(observed.encoded())))
+        self._book().step([Rule(**asdict(rule)) for rule in rules], sent, notify=notify)
+
+    async def read(self) -> dict[str, Any]:
+        return self._book().read()
+
+    async def take(self) -> Sequence[Mapping[str, Any]]:
+        return self._book().take(self.clock.now_s())
+
+    async def settle(self, delivered: Sequence[str], refused: Sequence[str], *, failed: bool) -> None:
+        self._book().settle(delivered, refused, failed=failed, now_s=self.clock.now_s())
+
+    def _book(self) -> AlertBook:
+        """A new one each time, as after a restart: all that it knows must be in the database."""
+        if self.is_down:
+            raise StoreError("no alerts")
+        return AlertBook(self.sql)
+
+
+@dataclass(slots=True)
+class FakeReceiver:
+    """Answers with the statuses given, the last one again and again; None: it can't be reached."""
+
+    statuses: list[int | None] = field(default_factory=lambda: [200])
+    posts: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    async def post(self, url: str, body: str, headers: Mapping[str, str]) -> int:
+        self.posts.append((url, body, dict(headers)))
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if status is None:
+            raise DeliveryError("not there")
+        return status
 
 
 class CountingIds:

@@ -52,6 +52,12 @@ def read_query(query: str) -> tuple[Window, Grouping]:
     return window, by
 
 
+def check_no_parameters(query: str) -> None:
+    """Raises RequestRejected."""
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        raise _rejected(_shown(name), "Unknown parameter. There are none here.")
+
+
 def _shown(name: str) -> str:
     return name[:64]
 

@@ -1,10 +1,12 @@
 // Runs Workers in the real runtime through wrangler's test harness and serves them on one fixed port.
 //
-// Reads a JSON object from the first argument: {root, workers, port, watch: [folders], seed: {BINDING: {key: value}}}.
-// Prints one JSON line {"url"} when it answers; stops on SIGTERM, SIGINT or when its standard input ends.
+// Reads a JSON object from the first argument: {root, workers, port, watch: [folders], seed: {BINDING: {key: value}},
+// cron: {worker, on_time: [expressions]}}. Prints one JSON line {"url"} when it answers; stops on SIGTERM, SIGINT or when
+// its standard input ends. A line {cron: expression, at_s} there runs the cron and is answered by a line {cron, outcome}.
 import { watch } from "node:fs";
 import { readFile } from "node:fs/promises";
 import net from "node:net";
+import readline from "node:readline";
 import { createTestHarness, unstable_DevEnv as DevEnv } from "wrangler";
 
 // The harness sends every request that a Worker makes through Node's fetch, which hides a caller's disconnect from
@@ -67,7 +69,28 @@ const stop = async (code) => {
 };
 process.on("SIGTERM", () => stop(0));
 process.on("SIGINT", () => stop(0));
-process.stdin.on("end", () => stop(0)).resume();
+
+const runCron = async (cron, scheduledTime = new Date()) => {
+  const { outcome } = await harness.getWorker(spec.cron.worker).scheduled({ cron, scheduledTime });
+  return outcome;
+};
+const commands = readline.createInterface({ input: process.stdin });
+commands.on("close", () => stop(0));
+commands.on("line", async (line) => {
+  const { cron, at_s: atS } = JSON.parse(line);
+  const outcome = await runCron(cron, new Date(1000 * atS)).catch((error) => `${error?.message ?? error}`);
+  process.stdout.write(`${JSON.stringify({ cron, outcome })}\n`);
+});
+
+// As Cloudflare does, for the two forms that wrangler.toml uses: "* * * * *" and "*/n * * * *".
+const runDueCrons = () => {
+  const minute = new Date().getMinutes();
+  for (const cron of spec.cron.on_time) {
+    const every = Number(/^\*\/(\d+) /.exec(cron)?.[1] ?? 1);
+    if (minute % every === 0) runCron(cron).catch((error) => process.stderr.write(`cron ${cron}: ${error?.message ?? error}\n`));
+  }
+  setTimeout(runDueCrons, 60_000 - (Date.now() % 60_000));
+};
 
 try {
   await start();
@@ -86,6 +109,7 @@ relay.on("error", (error) => {
   stop(1);
 });
 setInterval(printLogs, 250);
+setTimeout(runDueCrons, 60_000 - (Date.now() % 60_000));
 
 let reloading;
 for (const folder of spec.watch ?? []) {

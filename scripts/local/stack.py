@@ -28,6 +28,7 @@ from scripts.local.worker_spec import ROOT, harness_spec, local_variables
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+CRON_TIMEOUT_S = 60.0
 
 # Two regions on two continents, at the coordinates of real data centres.
 REGIONS: tuple[dict[str, Any], ...] = (
@@ -72,8 +73,14 @@ class _Part:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def first_line(self, deadline_s: float) -> dict[str, Any]:
-        """The JSON line that tells that the part answers; raises StackError."""
+    def tell(self, command: Mapping[str, Any]) -> None:
+        """One JSON line on its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def next_line(self, deadline_s: float) -> dict[str, Any]:
+        """The JSON line that tells that the part answers, or that it has done what it was told; raises StackError."""
         line: str | None = ""
         while line is not None and not line.startswith("{"):  # wrangler may have something to say first
             try:
@@ -138,7 +145,7 @@ class Stack:
 
         variables: overrides of the Worker's. config: sections of wrangler.toml to replace. records: of further keys.
         cloud_variables: of the cloud fallbacks.
-        reload: whether a change of the Worker's code restarts it.
+        reload: whether a change of the Worker's code restarts it, and the crons run at their times.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
         for wanted in (port, control_port):
@@ -209,6 +216,15 @@ class Stack:
         """Its cloud fallback again, at the same address. Does not wait until it answers."""
         self._region_starts[region_id]()
 
+    def run_cron(self, cron: str, *, in_s: float = 0) -> str:
+        """The outcome of one run, now; `ok` when the Worker did not fail.
+
+        cron: as in wrangler.toml. in_s: the Worker is told that the run was due so much later than now.
+        """
+        worker = self._parts["worker"]
+        worker.tell({"cron": cron, "at_s": time.time() + in_s})
+        return str(worker.next_line(time.monotonic() + CRON_TIMEOUT_S)["outcome"])
+
     def stop(self) -> None:
         for part in reversed(self._parts.values()):
             part.stop()
@@ -224,7 +240,7 @@ class Stack:
         command += ["--control-port", str(control_port), "--config", json.dumps(config)]
         # More threads are slower for one short text, and by far on a machine whose cores are busy: they wait spinning.
         env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return self._start("emulator", command, env).first_line(deadline_s)
+        return self._start("emulator", command, env).next_line(deadline_s)
 
     def _start_region(self, region_id: str, port: int, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
@@ -241,7 +257,7 @@ class Stack:
             "CI": "1",
         }
         command = [str(node), str(Path(__file__).parent / "harness.mjs"), str(path)]
-        return str(self._start("worker", command, env).first_line(deadline_s)["url"])
+        return str(self._start("worker", command, env).next_line(deadline_s)["url"])
 
     def _start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> _Part:
         part = _Part(name, command, log=self._logs / f"{name}.log", env=env or {})

@@ -93,7 +93,7 @@ def harness_spec(
     """The file that scripts/local/harness.mjs reads.
 
     keys: entries of the KV namespace KEYS. config: sections of wrangler.toml to replace.
-    reload: whether a change of the Worker's code restarts it.
+    reload: whether a change of the Worker's code restarts it, and the crons run at their times.
     """
     worker, namespaces = local_worker(variables, config)
     front = front_worker(namespaces, ai_url=ai_url, control_url=control_url, worker_name=worker["name"])
@@ -102,6 +102,7 @@ def harness_spec(
         "port": port,
         "workers": [{"config": front}, {"config": worker}],
         "watch": [str(ROOT / "src"), str(ROOT / "edge_router")] if reload else [],
+        "cron": {"worker": worker["name"], "on_time": worker["triggers"]["crons"] if reload else []},
         "seed": {"worker": FRONT, "entries": {"KEYS": dict(keys)}},
     }
 

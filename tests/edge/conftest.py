@@ -1,6 +1,9 @@
 """One local stack for all tests of this folder: the real Worker on workerd, through wrangler's test harness."""
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -8,12 +11,50 @@ import pytest
 from scripts.local.stack import Address, Stack, running_stack
 from tests.edge.control import Control
 
+WEBHOOK_SECRET = "whsec_" + "ab" * 20
+
+
+@dataclass(slots=True)
+class Received:
+    """What the Worker has sent to someone outside. statuses: of the next answers; then 200."""
+
+    url: str
+    posts: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[tuple[Stack, Address]]:
+def receiver() -> Iterator[Received]:
+    """An HTTP server on loopback that takes whatever is posted to it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.posts.append((self.path, body, {name.lower(): value for name, value in self.headers.items()}))
+            self.send_response(received.statuses.pop(0) if received.statuses else 200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    received = Received(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield received
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
     with running_stack(
         auth="open",
         variables={
+            "ALERT_WEBHOOK_URL": f"{receiver.url}/alerts",
+            "ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "MEMORY_CACHE_MIB": 0,
             "STREAM_IDLE_S": 2,
             "EDGE_TIMEOUT_S": 4,

@@ -37,6 +37,7 @@ from tests.fakes import (
     CollectingTelemetry,
     CountingIds,
     EdgeCall,
+    FakeAlerts,
     FakeClock,
     FakeCloudRegions,
     FakeCounters,
@@ -220,6 +221,7 @@ class World:
     feedback: FakeFeedbackStore | None = None
     counters: FakeCounters | None = None
     metrics: FakeMetrics | None = None
+    alerts: FakeAlerts | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -293,6 +295,7 @@ class World:
                 cache=cache,
                 statistics=statistics,
                 metrics=MetricsReader(metrics, settings.regions, self.clock),
+                alerts=self.alerts or FakeAlerts(self.clock),
                 feedback=feedback,
             ),
             keys=self.keys,

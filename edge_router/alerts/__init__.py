@@ -1,0 +1,1 @@
+"""Alerts: rules over the metrics, what became of them, and the notices about it. docs/alerts.md"""
