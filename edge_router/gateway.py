@@ -18,6 +18,8 @@ from .report import Report
 from .requests import JsonBody, parse_json_object, with_header_controls
 from .settings import Settings
 from .timers import Deadline
+from .tracing.context import read_context
+from .tracing.spans import Sampling
 
 if TYPE_CHECKING:
     from .cors import Cors
@@ -78,8 +80,9 @@ class Gateway:
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
+        sampling: Sampling | None = None,
     ) -> None:
-        """probes: what `/ready` asks, by name."""
+        """probes: what `/ready` asks, by name. sampling: None when no spans are exported."""
         self._settings = settings
         self._keys = KeyRing(keys, clock, log)
         self._known_bodies: MemoryCache[JsonBody] = MemoryCache(max_bytes=KNOWN_BODIES_BYTES)
@@ -90,6 +93,7 @@ class Gateway:
         self._clock = clock
         self._log = log
         self._new_id = new_id
+        self._sampling = sampling
         self._cors = _cors(settings)
         self._model = endpoints.model
         self._endpoints: dict[str, tuple[str, Endpoint, Scope]] = {
@@ -160,10 +164,6 @@ class Gateway:
             body = with_header_controls(await self._read_json(request, tenant), request.headers)
         elif method == "DELETE":
             body = parse_json_object(await request.body() or "{}")
-        forwarded = {"x-request-id": report.request_id}
-        traceparent = request.headers.get("traceparent")
-        if traceparent:
-            forwarded["traceparent"] = traceparent
         reply = await endpoint(
             Call(
                 path=request.path,
@@ -171,7 +171,7 @@ class Gateway:
                 body=body,
                 tenant=tenant,
                 cache_control=request.headers.get("cache-control"),
-                forwarded=forwarded,
+                forwarded={"x-request-id": report.request_id, **self._trace(request, report)},
                 background=background,
                 report=report,
                 started_ms=started_ms,
@@ -186,6 +186,14 @@ class Gateway:
         text = await request.body()
         place = f"{tenant.id}\n{text}"  # not shared between tenants: how long it takes must tell nobody what others ask
         return self._known_bodies.get(place, self._clock.now_s()) or parse_json_object(text, place)
+
+    def _trace(self, request: Request, report: Report) -> Mapping[str, str]:
+        """The trace's headers for the cloud: of the caller, or of the span that begins here."""
+        if self._sampling is not None and report.is_asking:
+            report.span = self._sampling.begin(request.headers, request.path, self._clock.now_s())
+            return report.span.context.headers()
+        context = read_context(request.headers) if "traceparent" in request.headers else None
+        return context.headers() if context else {}
 
     def _endpoint(self, path: str) -> tuple[str, Endpoint, Scope]:
         if path.startswith(MODELS_PREFIX):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from .cascade.outcome import Outcome
 from .location import UNKNOWN, Location
+from .tracing.context import RequestSpan
 
 ServedBy = Literal["exact-cache", "semantic-cache", "edge-model", "cloud"]
 CacheOutcome = Literal["hit", "miss", "stale", "bypass", "unserved"]
@@ -31,7 +32,7 @@ class Report:
 
     tenant: who asks, once known; for telemetry, never shown. So are: is_asking, whether a model is asked for an answer;
     error_code, of a failure that is not the caller's; input_tokens and output_tokens of the answer that was given,
-    avoided_tokens of one that was not asked for anew.
+    avoided_tokens of one that was not asked for anew; span, when traces are exported.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     residency: the area that the answer had to be made in, and was or it is an error.
     failed_status: why a stale answer was given: what asking the models came to.
@@ -85,6 +86,7 @@ class Report:
     input_tokens: int = 0
     output_tokens: int = 0
     avoided_tokens: int = 0
+    span: RequestSpan | None = None
 
     def take_over(self, aside: "Report") -> None:
         """What calls learned that were made apart from this report, now that one of them has answered."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -14,6 +15,7 @@ from .caching.policy import MAX_TTL_S, Lifetimes, Normalisation
 from .catalog import DEFAULT_MODELS, Catalog, CatalogError, parse_catalog
 from .signing import Key, parse_keys
 
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 # What is told to a receiver goes encrypted, or stays on this machine.
 _RECEIVER = re.compile(r"(https://[^\s/?#@]+(/[^\s#]*)?|http://(127\.0\.0\.1|localhost)(:\d+)?(/[^\s#]*)?)?")
 DEFAULT_EDGE_SHARE = 0.6  # what that costs: docs/router.md, "From a share or a floor to thresholds"
@@ -63,6 +65,17 @@ def _receiver(value: str) -> str:
     if not _RECEIVER.fullmatch(value):
         raise ValueError("must be an https URL without user and fragment")
     return value
+
+
+def _headers(value: object) -> object:
+    """`name=value,name=value`, percent-encoded, as OpenTelemetry writes headers."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    headers = {name.strip().lower(): unquote(text.strip()) for name, _, text in pairs}
+    if not all(_HEADER.fullmatch(name) and text.isprintable() and text for name, text in headers.items()):
+        raise ValueError("must be name=value,name=value")
+    return headers
 
 
 def _webhook_secret(value: object) -> object:
@@ -201,6 +214,20 @@ class Variables(BaseModel):
     slow_grace_s: Annotated[float, Field(gt=0, le=600)] = _variable(
         "SLOW_GRACE_S", 15, "after a stream's first content, before its speed is judged"
     )
+    telemetry: Literal["on", "off"] = _variable(
+        "TELEMETRY", "on", "metrics, Analytics Engine points and spans are recorded (docs/telemetry.md)"
+    )
+    otlp_endpoint: Annotated[str, AfterValidator(_receiver)] = _variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "of a collector of traces, without `/v1/traces`; empty: none (docs/telemetry.md)",
+    )
+    otlp_headers: Annotated[Mapping[str, str], BeforeValidator(_headers)] = _variable(
+        "OTEL_EXPORTER_OTLP_HEADERS", {}, "`name=value,name=value`: sent to the collector, as its key", is_secret=True
+    )
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = _variable(
+        "OTEL_TRACES_SAMPLER_ARG", 0.1, "share of the requests without a caller's trace whose spans are exported"
+    )
     alert_rules: Annotated[Any, BeforeValidator(_from_json)] = _variable(
         "ALERT_RULES",
         None,
@@ -264,6 +291,10 @@ class Settings:
     slow_grace_s: float
     edge_share: float | None
     quality_floor: float | None
+    telemetry: Literal["on", "off"]
+    otlp_endpoint: str
+    otlp_headers: Mapping[str, str] = field(repr=False)
+    trace_ratio: float
     alert_rules: tuple[Rule, ...]
     alert_webhook_url: str
     alert_webhook_secret: bytes = field(repr=False)
@@ -325,6 +356,10 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         slow_grace_s=read.slow_grace_s,
         edge_share=edge_share,
         quality_floor=read.quality_floor,
+        telemetry=read.telemetry,
+        otlp_endpoint=read.otlp_endpoint,
+        otlp_headers=read.otlp_headers,
+        trace_ratio=read.trace_ratio,
         alert_rules=alert_rules,
         alert_webhook_url=read.alert_webhook_url,
         alert_webhook_secret=read.alert_webhook_secret,

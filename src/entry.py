@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from secrets import token_hex
 from typing import Any
 
 from js import Object
@@ -38,11 +39,14 @@ from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
 from edge_router.metrics.reading import MetricsReader
 from edge_router.metrics.recorder import Recorder
+from edge_router.ports import Telemetry
 from edge_router.region_watch import RegionWatch
 from edge_router.replies import Reply, error_reply
 from edge_router.report import Report
-from edge_router.settings import SettingsError, read_settings
+from edge_router.settings import Settings, SettingsError, read_settings
 from edge_router.tally import Tally
+from edge_router.tracing.exporter import SpanExporter
+from edge_router.tracing.spans import Sampling
 from feedback_log import DurableFeedback, FeedbackLog
 from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
@@ -116,14 +120,26 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
         ),
         keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
-        telemetry=[AnalyticsEngine(getattr(env, "ANALYTICS", None)), recorder],
+        telemetry=_telemetry(env, settings, recorder),
         probes=probes,
         pages=AssetPages(env.ASSETS),
         clock=clock,
         log=log,
         new_id=new_id,
+        sampling=Sampling(settings.trace_ratio, token_hex) if settings.otlp_endpoint else None,
     )
     return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log)
+
+
+def _telemetry(env: Any, settings: Settings, recorder: Recorder) -> list[Telemetry]:
+    """Who is told of each request that has ended."""
+    if settings.telemetry == "off":
+        return []
+    found: list[Telemetry] = [AnalyticsEngine(getattr(env, "ANALYTICS", None)), recorder]
+    if settings.otlp_endpoint:
+        endpoint, headers = settings.otlp_endpoint, settings.otlp_headers
+        found.append(SpanExporter(endpoint, headers, FetchReceiver(), CLOCK, ConsoleLog(), random_hex=token_hex))
+    return found
 
 
 def _variables(env: Any) -> dict[str, Any]:

@@ -73,8 +73,7 @@ class Cell:
         self.count("requests")
         self.count("rejected", is_rejected)
         self.count("errors", is_error)
-        codes = {report.error_code, *(attempt.rpartition(": ")[2] for attempt in report.fallbacks)}
-        self.count("timeouts", not TIMEOUT_CODES.isdisjoint(codes))
+        self.count("timeouts", timed_out(report))
         self.count("fallbacks", len(report.fallbacks))
         self.count("collapsed", report.collapsed)
         self.count("hedges", report.hedged)
@@ -105,8 +104,7 @@ class Cell:
         total_ms, ttft_ms = report.timings_ms.get("total"), report.timings_ms.get("ttft")
         self.time("total_ms", total_ms)
         self.time("ttft_ms", ttft_ms)
-        if total_ms is not None and ttft_ms is not None and total_ms > ttft_ms and report.output_tokens > 1:
-            self.time("tokens_per_s", 1000 * (report.output_tokens - 1) / (total_ms - ttft_ms))
+        self.time("tokens_per_s", tokens_per_s(report))
 
     def merge(self, other: "Cell") -> None:
         for name, amount in other.counts.items():
@@ -176,3 +174,17 @@ class Slice:
 
 def worst(state: State, other: State | None) -> State:
     return max(state, other or state, key=_FROM_BEST.index)
+
+
+def timed_out(report: Report) -> bool:
+    """Whether a model or region did not answer in time, whoever answered then."""
+    codes = {report.error_code, *(attempt.rpartition(": ")[2] for attempt in report.fallbacks)}
+    return not TIMEOUT_CODES.isdisjoint(codes)
+
+
+def tokens_per_s(report: Report) -> float | None:
+    """Output tokens of a stream by the time that its model took for them after the first one."""
+    total_ms, ttft_ms = report.timings_ms.get("total"), report.timings_ms.get("ttft")
+    if total_ms is None or ttft_ms is None or total_ms <= ttft_ms or report.output_tokens < 2:
+        return None
+    return 1000 * (report.output_tokens - 1) / (total_ms - ttft_ms)

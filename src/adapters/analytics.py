@@ -1,10 +1,11 @@
-"""`Telemetry` on Analytics Engine. Columns: docs/report.md. Index: the tenant, by which sampling is fair."""
+"""`Telemetry` on Analytics Engine."""
 
 from typing import Any
 
 from pyodide.ffi import JsException
 
 from adapters.javascript import to_object
+from edge_router.metrics.points import Record, data_point
 from edge_router.ports import Background
 from edge_router.report import Report
 
@@ -19,27 +20,7 @@ class AnalyticsEngine:
     def record(self, report: Report, background: Background, *, tenant: str, status: int) -> None:
         if self._dataset is None:
             return
-        timings_ms = report.timings_ms
-        point = {
-            "indexes": [tenant[:96]],
-            "blobs": [
-                report.location.colo or "",
-                report.served_by or "",
-                report.model or "",
-                report.route_reason or "",
-                report.cloud_region or "",
-                report.cache or "",
-                str(status),
-            ],
-            "doubles": [
-                timings_ms.get("total", 0.0),
-                timings_ms.get("ttft", 0.0),
-                report.location.rtt_ms or 0.0,
-                report.cost_usd or 0.0,
-                report.cost_avoided_usd or 0.0,
-            ],
-        }
         try:
-            self._dataset.writeDataPoint(to_object(point))
+            self._dataset.writeDataPoint(to_object(data_point(Record(report, tenant, status))))
         except JsException:
             return  # a lost point must not cost an answer

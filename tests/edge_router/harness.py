@@ -24,11 +24,13 @@ from edge_router.latency_sharing import SharedLatencies
 from edge_router.location import Location
 from edge_router.metrics.reading import MetricsReader
 from edge_router.metrics.recorder import Recorder
-from edge_router.ports import Background, Store
+from edge_router.ports import Background, Store, Telemetry
 from edge_router.region_watch import RegionWatch
 from edge_router.replies import Reply
 from edge_router.settings import Region, read_settings
 from edge_router.tally import Tally
+from edge_router.tracing.exporter import SpanExporter
+from edge_router.tracing.spans import Sampling
 from tests.fakes import (
     Caller,
     CloudCall,
@@ -65,6 +67,7 @@ PARIS = Location("CDG", 12.5, "FR", "EU", True, 48.86, 2.35)
 FRANKFURT = Region("fra", "http://fra.test", 50.11, 8.68)
 VIRGINIA = Region("iad", "http://iad.test", 38.95, -77.45)
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SIMPLE_PROMPT = "What is the capital of France?"
 COMPLEX_PROMPT = "Explain step by step why the sky is blue."
 
@@ -222,6 +225,8 @@ class World:
     counters: FakeCounters | None = None
     metrics: FakeMetrics | None = None
     alerts: FakeAlerts | None = None
+    sampling: Sampling | None = None
+    exporter: SpanExporter | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
@@ -266,6 +271,9 @@ class World:
         fleet = Fleet(settings.regions, self.latencies, self.clock)
         metrics = self.metrics or FakeMetrics(self.clock)
         recorder = Recorder(metrics, self.clock, self.log, breakers=fleet.states, flush_after_s=0)
+        telemetry: list[Telemetry] = [self.telemetry]
+        telemetry += [recorder] if self.metrics else []
+        telemetry += [self.exporter] if self.exporter else []
         answering = Answering(
             settings,
             decider=Decider(
@@ -300,12 +308,13 @@ class World:
             ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
-            telemetry=[self.telemetry, recorder] if self.metrics else [self.telemetry],
+            telemetry=telemetry,
             probes=self.probes,
             pages=self.pages,
             clock=self.clock,
             log=self.log,
             new_id=self.new_id,
+            sampling=self.sampling,
         )
 
     async def ask(

@@ -21,6 +21,7 @@ from tests.edge_router.harness import (
     EDGE_SMALL,
     MODELS,
     SIMPLE_PROMPT,
+    TRACEPARENT,
     USAGE,
     FixedScore,
     World,
@@ -153,13 +154,22 @@ async def test_request_that_the_cloud_gets() -> None:
     world = World()
     await world.ask(
         {**TO_CLOUD, "use_cache": False, "logit_bias": {"5": 1}},
-        headers={"x-request-id": "abc", "traceparent": "00-1-2-01", "cookie": "secret", "nearside-cascade": "true"},
+        headers={
+            "x-request-id": "abc",
+            "traceparent": TRACEPARENT,
+            "cookie": "secret",
+            "nearside-cascade": "true",
+        },
     )
     (call,) = world.cloud.calls
 
     assert call.path == "/v1/chat/completions"
     assert call.body == {"messages": TO_CLOUD["messages"], "logit_bias": {"5": 1}, "model": "cloud-fast-1"}
-    assert call.headers == {"x-request-id": "abc", "traceparent": "00-1-2-01", "nearside-deadline-ms": "5000"}
+    assert call.headers == {
+        "x-request-id": "abc",
+        "traceparent": TRACEPARENT,
+        "nearside-deadline-ms": "5000",
+    }
 
 
 async def test_stream_that_the_cloud_is_asked_for() -> None:

@@ -14,6 +14,7 @@ from edge_router.hedging import BURST
 from edge_router.signing import parse_keys, verify
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
+    TRACEPARENT,
     Asking,
     World,
     answer_cloud,
@@ -233,7 +234,7 @@ async def test_calls_are_signed() -> None:
     """By the first key, each attempt with a nonce of its own under the caller's request id; callers' keys stay here."""
     world = World(fallback_keys=KEYS, new_id=partial(secrets.token_hex, 12))
     world.cloud.handler = lambda call: FakeUpstreamResponse.plain({}, status=500)
-    sent = {"x-request-id": "mine", "authorization": "Bearer secret", "x-api-key": "secret", "traceparent": "00-1"}
+    sent = {"x-request-id": "mine", "authorization": "Bearer secret", "x-api-key": "secret", "traceparent": TRACEPARENT}
     await world.ask(chat_body(COMPLEX_PROMPT), headers=sent)
 
     calls = world.cloud.calls
@@ -244,7 +245,7 @@ async def test_calls_are_signed() -> None:
     }
     assert len(nonces) == len(calls) == 4
     assert {call.headers["x-request-id"] for call in calls} == {"mine"}
-    assert {call.headers["traceparent"] for call in calls} == {"00-1"}
+    assert {call.headers["traceparent"] for call in calls} == {TRACEPARENT}
     assert all('keyid="new"' in call.headers["signature-input"] for call in calls)
     assert "secret" not in json.dumps([dict(call.headers) for call in calls])
 

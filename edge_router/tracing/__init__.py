@@ -1,0 +1,1 @@
+"""Traces: W3C trace context, and spans of requests sent by OTLP. docs/telemetry.md"""
