@@ -21,11 +21,11 @@ from cloud_fallback.errors import CallerGone, GatewayError, UpstreamRateLimited
 from cloud_fallback.metrics import Metrics
 from cloud_fallback.tracing import NO_TRACER, Tracer
 from edge_router.cloud_api import REGION_HEADER
+from edge_router.tracing.context import TraceContext, read_context
 
 CALLER_GONE_STATUS = 499  # nginx's number; nobody receives it, the log has it
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?")
 _SAFE_MODEL = re.compile(r"[A-Za-z0-9_@./:-]{1,128}")
 _PROBES = frozenset({"/health", "/ready", "/metrics"})  # their good answers are not worth a line
 _ENDPOINTS = _PROBES | {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models"}
@@ -39,7 +39,7 @@ class Exchange:
     started_s: float = field(default_factory=time.perf_counter)
     upstream_s: float = 0.0
     caller_s: float = 0.0
-    traceparent: str | None = None
+    trace: TraceContext | None = None
     model: str | None = None
     is_stream: bool = False
     answered_by: str | None = None
@@ -51,7 +51,7 @@ class Exchange:
 
     @property
     def trace_id(self) -> str | None:
-        return None if self.traceparent is None else self.traceparent.split("-")[1]
+        return None if self.trace is None else self.trace.trace_id
 
     @contextmanager
     def waiting_for_upstream(self) -> Iterator[None]:
@@ -87,8 +87,8 @@ class Boundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, traceparent = _ids(scope)
-        exchange = Exchange(request_id=request_id, traceparent=traceparent, tracer=self._tracer)
+        request_id, trace = _ids(scope)
+        exchange = Exchange(request_id=request_id, trace=trace, tracer=self._tracer)
         scope.setdefault("state", {})["exchange"] = exchange
         app_s: float | None = None
 
@@ -175,14 +175,14 @@ def error_response(error: GatewayError) -> Response:
     return JSONResponse(error.to_body(), status_code=error.status, headers=headers)
 
 
-def _ids(scope: Scope) -> tuple[str, str | None]:
-    """The request id, made up when there is none that can be taken, and the traceparent."""
-    request_id = traceparent = None
+def _ids(scope: Scope) -> tuple[str, TraceContext | None]:
+    """The request id, made up when there is none that can be taken, and the caller's trace."""
+    request_id = None
+    trace: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             asked = value.decode("latin-1")
             request_id = asked if _REQUEST_ID.fullmatch(asked) else None
-        elif name == b"traceparent":
-            asked = value.decode("latin-1")
-            traceparent = asked if _TRACEPARENT.fullmatch(asked) else None
-    return request_id or f"req_{uuid.uuid4().hex}", traceparent
+        elif name in (b"traceparent", b"tracestate"):
+            trace[name.decode()] = value.decode("latin-1")
+    return request_id or f"req_{uuid.uuid4().hex}", read_context(trace)

@@ -84,8 +84,8 @@ class Endpoints:
         exchange.is_stream = call.is_stream
         upstream_headers = {"x-request-id": exchange.request_id}
         upstream_headers["accept"] = "text/event-stream" if call.is_stream else "application/json"
-        if exchange.traceparent is not None:
-            upstream_headers["traceparent"] = exchange.traceparent
+        if exchange.trace is not None:
+            upstream_headers.update(exchange.trace.headers())
         async with self._drain.bounded():
             work = self._forwarder.forward(call, model, upstream_headers, exchange, deadline_s)
             return await while_connected(request.receive, work)

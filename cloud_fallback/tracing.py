@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
+from edge_router.tracing.context import TraceContext
+
 
 class Traced(Protocol):
     """What a request's span is told at its end."""
 
     request_id: str
-    traceparent: str | None
+    trace: TraceContext | None
     model: str | None
     status: int
     reason: str | None
@@ -32,7 +34,7 @@ class Tracer(Protocol):
 
 
 class NoTracer:
-    """A caller's traceparent is passed on as it came."""
+    """A caller's trace is passed on as it came."""
 
     def request(self, scope: Mapping[str, Any], exchange: Traced) -> AbstractContextManager[object]:
         return nullcontext()
@@ -76,7 +78,7 @@ class OpenTelemetryTracer:
 
     @contextmanager
     def request(self, scope: Mapping[str, Any], exchange: Traced) -> Iterator[None]:
-        carrier = {} if exchange.traceparent is None else {"traceparent": exchange.traceparent}
+        carrier = exchange.trace.headers() if exchange.trace else {}
         with self._tracer.start_as_current_span(
             f"{scope['method']} {scope['path'][:128]}",
             context=self._propagator.extract(carrier),

@@ -15,6 +15,7 @@ STAGED = ROOT / "build" / "worker"
 VENDORED = ROOT / "python_modules"
 
 OPEN, FROM_KV, KEYED, STREAMS = "nearside-open", "nearside-kv", "nearside-keys", "nearside-streams"
+UNRECORDED = "nearside-unrecorded"
 FORWARDER = "python-forwarder"
 SDK_HELLO = "python-hello-sdk"
 
@@ -77,6 +78,7 @@ def workerd_cases() -> list[Case]:
         Case("javascript-hello", "JavaScript hello", "javascript-hello", headers=cf),
         Case("cache-hit", "Nearside, exact-cache hit from KV", FROM_KV, headers=sent, **chat),
         Case("memory-hit", "Nearside, exact-cache hit from the isolate's memory", OPEN, headers=sent, **chat),
+        Case("memory-hit-unrecorded", "the same, TELEMETRY = off", UNRECORDED, headers=sent, **chat),
         Case("health", "Nearside, GET /health", OPEN, path="/health", headers=cf),
         Case(
             "cache-hit-key",
@@ -109,6 +111,7 @@ def workerd_servers() -> dict[str, Any]:
             ),
             server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
             _nearside(OPEN, {"AUTH": "open"}, config, vendored, {}, flags),
+            _nearside(UNRECORDED, {"AUTH": "open", "TELEMETRY": "off"}, config, vendored, {}, flags),
             _nearside(FROM_KV, {"AUTH": "open", "MEMORY_CACHE_MIB": 0}, config, vendored, {}, flags),
             _nearside(KEYED, {"AUTH": "keys"}, config, vendored, record, flags),
         ],

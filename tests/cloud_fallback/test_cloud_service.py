@@ -76,10 +76,10 @@ async def test_what_the_upstream_gets() -> None:
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     body = '{"model": "gpt-4o", "x_new": {"ü": [1.0, "👋"]},  "messages": []}'.encode()
     app = service(upstream)
-    headers = {"authorization": "Bearer callers", "x-request-id": "a:b.c", "traceparent": trace}
+    headers = {"authorization": "Bearer callers", "x-request-id": "a:b.c", "traceparent": trace, "tracestate": "a=1"}
 
     await call(app, "POST", "/v1/chat/completions", body, headers)
-    response = await call(app, "POST", "/v1/chat/completions", body, {"traceparent": "wrong"})
+    response = await call(app, "POST", "/v1/chat/completions", body, {"traceparent": "wrong", "tracestate": "a=1"})
 
     first, second = upstream.asked
     assert first.url == "https://upstream.test/v1/chat/completions"
@@ -87,7 +87,8 @@ async def test_what_the_upstream_gets() -> None:
     assert first.headers["authorization"] == f"Bearer {KEY}"
     assert (first.headers["x-request-id"], first.headers["traceparent"]) == ("a:b.c", trace)
     assert first.headers["accept-encoding"] == "identity"
-    assert not {"traceparent", "cookie"} & set(second.headers)
+    assert first.headers["tracestate"] == "a=1"
+    assert not {"traceparent", "tracestate", "cookie"} & set(second.headers)
     assert second.headers["x-request-id"] == response.headers["x-request-id"]
 
 
