@@ -198,6 +198,7 @@ ENDPOINTS = [
     ("GET", "/v1/models/auto", "infer"),
     ("GET", "/v1/metrics", "metrics"),
     ("GET", "/metrics", "metrics"),
+    ("GET", "/v1/alerts", "metrics"),
     ("DELETE", "/v1/cache", "cache"),
     ("GET", "/v1/cache/stats", "cache"),
     ("GET", "/v1/feedback/export", "admin"),
