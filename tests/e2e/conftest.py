@@ -1,5 +1,6 @@
 """One local stack and one browser for the tests of the pages."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ SCREENSHOTS = ROOT / "build" / "screenshots"  # output to be looked at, never co
 DESKTOP, PHONE = (1280, 860), (390, 844)
 
 Screenshot = Callable[[Page, str], Path]
+
+
+def emulated(colo: str, *, accept_encoding: str = "") -> dict[str, str]:
+    """Headers of somebody 12 ms from a location. accept_encoding: what is compressed for them."""
+    return {
+        "nearside-emulate-cf": json.dumps({"colo": colo, "clientTcpRtt": 12, "clientAcceptEncoding": accept_encoding})
+    }
 
 
 @pytest.fixture(scope="package")
@@ -42,12 +50,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: Address) -> Iterator[Page]:
     """A page in a fresh profile, of somebody near Singapore. Fails the test for anything on the console."""
-    emulated = '{"colo": "SIN", "country": "SG", "continent": "AS", "clientTcpRtt": 12, "clientAcceptEncoding": ""}'
     context = browser.new_context(
         base_url=address.url,
         locale="en-GB",  # else this Chromium says `en-US@posix`, which is no language tag
         viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
-        extra_http_headers={"nearside-emulate-cf": emulated},
+        extra_http_headers=emulated("SIN"),
         permissions=["clipboard-read", "clipboard-write"],
     )
     context.set_default_timeout(15_000)

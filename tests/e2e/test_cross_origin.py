@@ -107,6 +107,7 @@ def test_server_timing_of_the_same_origin(page: Page, address: Address) -> None:
     """Of the playground's own request, a stream: what was known when its headers left."""
     page.goto("/")
     page.get_by_label("API key").fill(address.key or "")
+    page.get_by_label("Question", exact=True).fill("How long does each part take?")
 
     page.get_by_role("button", name="Ask").click()
     page.locator(".state[data-state=done]").wait_for()

