@@ -7,6 +7,8 @@ from .alerts.findings import Observed
 from .alerts.rules import Rule
 from .counters import Amount
 from .feedback_records import AnswerRecord, Rating
+from .limits.book import Verdict
+from .limits.policy import Limits
 from .metrics.cells import Slice
 from .metrics.shard import View
 from .metrics.windows import Grouping, Window
@@ -182,6 +184,22 @@ class CounterStore(Protocol):
 
     async def forget(self, tenant: str, prefix: str) -> None:
         """Removes the sums whose names begin like that."""
+        ...
+
+
+class LimitStore(Protocol):
+    """Who counts what a tenant asks: how often, and how much at a time. Every method may raise StoreError."""
+
+    async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
+        """Counts a request that may go on, which then holds the lease, if its number is limited."""
+        ...
+
+    async def renew(self, tenant: str, lease: str) -> None:
+        """The request goes on. Without this a lease is over after `leases.LEASE_S`."""
+        ...
+
+    async def leave(self, tenant: str, lease: str) -> None:
+        """The request has ended; harmless when it never held the lease."""
         ...
 
 

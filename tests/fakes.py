@@ -17,6 +17,9 @@ from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
+from edge_router.limits.book import LimitBook, Verdict
+from edge_router.limits.journal import Journal
+from edge_router.limits.policy import Limits
 from edge_router.location import UNKNOWN, Location
 from edge_router.metrics.cells import Slice
 from edge_router.metrics.directory import Directory
@@ -29,6 +32,7 @@ from edge_router.ports import (
     EdgeModels,
     FeedbackStore,
     Flights,
+    LimitStore,
     Log,
     MetricsStore,
     RateLimiter,
@@ -406,6 +410,40 @@ class FakeRateLimiter:
 
 
 @dataclass(slots=True)
+class FakeLimits:
+    """The real books, one a tenant, or down. calls: operations so far."""
+
+    clock: Clock
+    is_down: bool = False
+    calls: list[str] = field(default_factory=list)
+    sql: dict[str, MemorySql] = field(default_factory=dict)
+    books: dict[str, LimitBook] = field(default_factory=dict)
+
+    def restart(self) -> None:
+        """As when objects are moved: memory is lost, SQLite is not."""
+        self.books.clear()
+
+    async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
+        verdict = self._book("enter", tenant).enter(limits, lease, self.clock.now_s())
+        return Verdict.decoded(json.loads(json.dumps(verdict.encoded())))
+
+    async def renew(self, tenant: str, lease: str) -> None:
+        self._book("renew", tenant).renew(lease, self.clock.now_s())
+
+    async def leave(self, tenant: str, lease: str) -> None:
+        self._book("leave", tenant).leave(lease)
+
+    def _book(self, op: str, tenant: str) -> LimitBook:
+        self.calls.append(op)
+        if self.is_down:
+            raise StoreError("no limits")
+        if tenant not in self.books:
+            journal = Journal(self.sql.setdefault(tenant, MemorySql()))
+            self.books[tenant] = LimitBook(journal, now_s=self.clock.now_s())
+        return self.books[tenant]
+
+
+@dataclass(slots=True)
 class CollectingTelemetry:
     """One record a request: tenant, status and the report as it then was."""
 
@@ -661,10 +699,11 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     feedback: FeedbackStore = FakeFeedbackStore()
     vectors: Vectors = FakeVectors()
     limiter: RateLimiter = FakeRateLimiter()
+    limits: LimitStore = FakeLimits(clock)
     telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
     metrics: MetricsStore = FakeMetrics(clock)
-    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics)
+    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, limits, telemetry, metrics)
     return *several, background, log, asked

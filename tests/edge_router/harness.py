@@ -46,6 +46,7 @@ from tests.fakes import (
     FakeEdgeModels,
     FakeFeedbackStore,
     FakeFlights,
+    FakeLimits,
     FakeMetrics,
     FakePages,
     FakeRateLimiter,
@@ -228,6 +229,7 @@ class World:
     sampling: Sampling | None = None
     exporter: SpanExporter | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
+    limits: FakeLimits | None = None
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     pages: FakePages = field(default_factory=FakePages)
@@ -308,6 +310,7 @@ class World:
             ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
+            limits=self.limits or FakeLimits(self.clock),
             telemetry=telemetry,
             probes=self.probes,
             pages=self.pages,
