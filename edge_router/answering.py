@@ -7,6 +7,7 @@ from typing import Any
 
 from . import completions
 from .allowed_models import not_allowed
+from .budgets.charging import Budgets
 from .caching.answers import AnswerCache
 from .caching.directives import Directives, read_directives
 from .caching.entries import Entry
@@ -53,6 +54,7 @@ class Answering:
         flights: Flights,
         fleet: Fleet,
         watch: RegionWatch,
+        budgets: Budgets,
         clock: Clock,
         log: Log,
         new_id: Callable[[], str],
@@ -107,6 +109,7 @@ class Answering:
             lifetimes=settings.lifetimes,
             feedback=feedback,
             cascade=CascadeSettings(settings.cascade, settings.cascade_hold_s, decider.thresholds_for),
+            budgets=budgets,
         )
 
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:

@@ -50,6 +50,12 @@ class ChatCall:
         """Of the output: the caller's, or the one that we send."""
         return self.request.output_limit_tokens or workers_ai.DEFAULT_OUTPUT_TOKENS
 
+    @property
+    def imposed_limit_tokens(self) -> int | None:
+        """What a cloud model is to be told of it: a budget needs an end to what an answer may cost."""
+        is_open = self.tenant.budget is not None and self.request.output_limit_tokens is None
+        return self.limit_tokens if is_open else None
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

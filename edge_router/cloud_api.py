@@ -17,10 +17,17 @@ WAITED_HEADER = "nearside-waited-ms"  # of an answer that a flight passes on: ho
 _CONTROLS = frozenset(Controls.model_fields)  # ours: an upstream may refuse what it does not know
 
 
-def chat_body(body: Mapping[str, Any], model_id: str, *, is_stream: bool) -> dict[str, Any]:
-    """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams."""
+def chat_body(
+    body: Mapping[str, Any], model_id: str, *, is_stream: bool, limit_tokens: int | None = None
+) -> dict[str, Any]:
+    """The caller's request for the cloud: our own fields out, the model in, usage asked for in streams.
+
+    limit_tokens: of the output, for a request that sets none itself.
+    """
     sent = {name: value for name, value in body.items() if name not in _CONTROLS}
     sent["model"] = model_id
+    if limit_tokens is not None:
+        sent["max_completion_tokens"] = limit_tokens
     if is_stream:
         sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
     return sent

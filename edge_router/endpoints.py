@@ -11,6 +11,8 @@ from . import completions, embeddings, responses_api, text_completions
 from .allowed_models import not_allowed
 from .answering import Answering
 from .auth import Tenant
+from .budgets.charging import Budgets
+from .budgets.money import Cost, nano_usd
 from .caching.answers import AnswerCache
 from .caching.purging import purge, read_purge
 from .caching.statistics import CacheStatistics
@@ -81,9 +83,11 @@ class Endpoints:
         statistics: CacheStatistics,
         metrics: MetricsReader,
         alerts: AlertStore,
+        budgets: Budgets,
         feedback: FeedbackBook | None = None,
     ) -> None:
         self._settings = settings
+        self._budgets = budgets
         self._answering = answering
         self._cache = cache
         self._statistics = statistics
@@ -156,14 +160,22 @@ class Endpoints:
         request = embeddings.parse_embeddings(call.body)
         if call.tenant.models is not None and not call.tenant.models.allows(embeddings.MODEL, "edge"):
             raise not_allowed()
+        report, tokens, cost_usd = call.report, embeddings.tokens_of(request), embeddings.cost_usd(request)
+        cost = Cost(nano_usd(cost_usd), tokens)
+        charge = await self._budgets.reserve(call.tenant, cost, report, call.background)
         started_ms = self._clock.elapsed_ms()
-        parts = await _together(self._vectors, list(embeddings.calls(request.texts)))
-        report = call.report
+        try:
+            parts = await _together(self._vectors, list(embeddings.calls(request.texts)))
+        except BaseException:
+            if charge is not None:
+                charge.release()
+            raise
+        if charge is not None:
+            charge.settle(cost, embeddings.MODEL)
         report.timings_ms["embed"] = self._clock.elapsed_ms() - started_ms
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         report.served_by, report.model, report.route_reason = "edge-model", embeddings.MODEL, "pinned"
-        report.cost_usd, report.usage_estimated = embeddings.cost_usd(request), True
-        report.input_tokens = embeddings.tokens_of(request)
+        report.cost_usd, report.usage_estimated, report.input_tokens = cost_usd, True, tokens
         return reported_reply(embeddings.response(request, [vector for part in parts for vector in part]), report)
 
     async def explain(self, call: Call) -> Reply:
@@ -220,6 +232,10 @@ class Endpoints:
 
     async def cache_stats(self, call: Call) -> Reply:
         return self._told(call, await self._statistics.read(call.tenant.id))
+
+    async def usage(self, call: Call) -> Reply:
+        """`GET /v1/usage`: what the tenant has spent, and what it may still spend."""
+        return reported_reply(await self._budgets.usage(call.tenant), call.report)
 
     async def metrics(self, call: Call) -> Reply:
         """`GET /v1/metrics`: what all locations saw lately, of all tenants together."""

@@ -7,7 +7,9 @@ GatewayError                 carries status, type, param and code
 │   ├── MethodNotAllowed     the path exists, the method does not            -> 405
 │   ├── BodyTooLarge         more bytes than we read                         -> 413
 │   ├── NotCached            only a stored answer would do, there is none    -> 504
-│   └── RateLimited          the tenant asks too often                       -> 429
+│   ├── RateLimited          the tenant asks too often                       -> 429
+│   └── BudgetExceeded       more than the tenant may still spend            -> 402
+├── BudgetUnavailable        what it may still spend can't be known          -> 503
 ├── UpstreamError            a model or a region failed                      -> 502
 │   ├── UpstreamTimeout      no first token before the deadline              -> 504
 │   ├── UpstreamBusy         out of capacity or rate limited                 -> 429 or 503
@@ -108,6 +110,21 @@ class RateLimited(RequestRejected):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class BudgetExceeded(RequestRejected):
+    """The answer might cost more than the tenant may still spend. Not 429, which clients repeat by themselves."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+
+
+class BudgetUnavailable(GatewayError):
+    """What the tenant may still spend can't be known, and without that nothing is spent."""
+
+    status = 503
+    code = "budget_unavailable"
 
 
 class UpstreamError(GatewayError):

@@ -11,7 +11,6 @@ from math import floor
 from typing import Any, Literal
 
 from .cascade.outcome import Outcome
-from .limits.stay import Stay
 from .location import UNKNOWN, Location
 from .tracing.context import RequestSpan
 
@@ -33,8 +32,7 @@ class Report:
 
     tenant: who asks, once known; for telemetry, never shown. So are: is_asking, whether a model is asked for an answer;
     error_code, of a failure that is not the caller's; input_tokens and output_tokens of the answer that was given,
-    avoided_tokens of one that was not asked for anew; span, when traces are exported; stay, to be ended with it.
-    limit_headers: what is told of the tenant's limits.
+    avoided_tokens of one that was not asked for anew; span, when traces are exported.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     residency: the area that the answer had to be made in, and was or it is an error.
     failed_status: why a stale answer was given: what asking the models came to.
@@ -44,6 +42,7 @@ class Report:
     usage: token counts, in streams, whose body may not carry them.
     cached_input_share: of the input tokens, what the provider read from its own prompt cache; absent if it did not say.
     hedged: a second region was asked because the first one was late.
+    budget: what is left of the tenant's; or that its ledger could not be asked.
     retry_after_s: of a failure; a stream has no header left to say it.
     timings_ms: part -> milliseconds, in the order in which the parts ended. In production the clock
     only moves at I/O, so a part that only computes reads 0.
@@ -76,6 +75,7 @@ class Report:
     cascade: Outcome | None = None
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
+    budget: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
     cached_input_share: float | None = None
     usage_estimated: bool = False
@@ -83,8 +83,6 @@ class Report:
     timings_ms: dict[str, float] = field(default_factory=dict)
     auth_open: bool = False
     tenant: str | None = None
-    stay: Stay | None = None
-    limit_headers: Mapping[str, str] = field(default_factory=dict)
     is_asking: bool = False
     error_code: str | None = None
     input_tokens: int = 0
@@ -161,6 +159,7 @@ class Report:
             "retry_after_s": self.retry_after_s,
             "cost_usd": _rounded(self.cost_usd),
             "cost_avoided_usd": _rounded(self.cost_avoided_usd),
+            "budget": self.budget,
             "usage": self.usage,
             "usage_estimated": self.usage_estimated or None,
             "prompt_cache": self._prompt_cache_body(),

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 from . import completions, workers_ai
 from .attempts import Attempt
+from .budgets.charging import Budgets, Charge
+from .budgets.money import Cost, nano_usd
+from .budgets.worst_case import worst_case
 from .caching.answers import AnswerCache
 from .caching.directives import Directives
 from .caching.entries import MAX_ENTRY_BYTES, Entry, may_store, spread
@@ -18,7 +21,7 @@ from .cascade.policy import CascadeSettings, Mode, choose_mode
 from .cascade.reading import asked_of, said_of
 from .cascade.run import Answered, Cascade
 from .cascade.verifier import Check, verify
-from .catalog import Catalog
+from .catalog import Catalog, Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .errors import FlightLost, GatewayError
 from .feedback import FeedbackBook
@@ -31,6 +34,7 @@ from .semantic.cache import Embedded, SemanticCache
 from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
 from .timers import done_within
+from .tokens import estimate_tokens
 from .upstreams import Upstreams
 
 _Result = TypeVar("_Result", bound=Answered)
@@ -56,6 +60,7 @@ class Services:
     lifetimes: Lifetimes
     feedback: FeedbackBook | None
     cascade: CascadeSettings
+    budgets: Budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +122,15 @@ class ChatRun:
         self._keeping = keeping
         self._flight_key = keeping.key if keeping and keeping.asked.may_share else None
         self._spare = spare
+        self._charge: Charge | None = None
         self._at: Attempt | None = None
         self._is_begun = False
 
     async def plain(self, route: Route) -> Answer:
         """Raises GatewayError."""
-        at, answer = await self._cascade(self._attempt_plain, self._judge_plain).first_good(route, self._mode(route))
-        self._note_answer(at, answer.body["usage"], answer.usage_estimated)
+        mode = await self._admit(route)
+        at, answer = await self._first_good(route, mode, self._attempt_plain, self._judge_plain)
+        self._note_answer(at, answer.body["usage"], answer.usage_estimated, keeps=answer.keeps)
         self._stop_clock()
         if answer.keeps:
             self._store_later(answer.text, answer.body)
@@ -135,7 +142,7 @@ class ChatRun:
         heartbeat gets its headers sent before. Raises GatewayError.
         """
         services = self._services
-        opening = asyncio.ensure_future(self._open_first(route))
+        opening = asyncio.ensure_future(self._open_first(route, await self._admit(route)))
         try:
             is_open = await done_within(services.clock, opening, services.limits.heartbeat_s)
         except asyncio.CancelledError:
@@ -147,10 +154,35 @@ class ChatRun:
             self._note_first_content()
         return StreamedAnswer(LiveChunks(opening, self, services.limits, services.clock, services.log))
 
-    async def _open_first(self, route: Route) -> OpenStream:
-        cascade = self._cascade(self._attempt_stream, self._judge_stream)
-        self._at, stream = await cascade.first_good(route, self._mode(route))
+    async def _open_first(self, route: Route, mode: Mode) -> OpenStream:
+        self._at, stream = await self._first_good(route, mode, self._attempt_stream, self._judge_stream)
         return stream
+
+    async def _admit(self, route: Route) -> Mode:
+        """How to ask, once there is room for it in the tenant's budget. Raises BudgetExceeded, BudgetUnavailable."""
+        call, mode = self._call, self._mode(route)
+        if call.tenant.budget is not None:
+            most = worst_case(call, route, mode, self._services.catalog)
+            self._charge = await self._services.budgets.reserve(call.tenant, most, self._report, call.background)
+        return mode
+
+    async def _first_good(
+        self,
+        route: Route,
+        mode: Mode,
+        make: Callable[[Attempt], Awaitable[_Result]],
+        judge: Callable[[_Result], Awaitable[Check | None]],
+    ) -> tuple[Attempt, _Result]:
+        call, services = self._call, self._services
+        try:
+            return await Cascade(call, services.upstreams, make, judge, services.clock).first_good(route, mode)
+        except asyncio.CancelledError:
+            self._note_abandoned(route.first)
+            raise
+        except BaseException:
+            if self._charge is not None:
+                self._charge.release()
+            raise
 
     def _mode(self, route: Route) -> Mode:
         settings, request = self._services.cascade, self._call.request
@@ -158,11 +190,6 @@ class ChatRun:
         if (request.n or 1) > 1:
             return "off"  # one of several choices says nothing of the others
         return choose_mode(request.cascade_mode, default, route, settings.thresholds_for(self._call.tenant.id))
-
-    def _cascade(
-        self, make: Callable[[Attempt], Awaitable[_Result]], judge: Callable[[_Result], Awaitable[Check | None]]
-    ) -> Cascade[_Result]:
-        return Cascade(self._call, self._services.upstreams, make, judge, self._services.clock)
 
     async def _judge_plain(self, answer: PlainAnswer) -> Check | None:
         return verify(asked_of(self._call.request), said_of(answer.body))
@@ -180,7 +207,7 @@ class ChatRun:
     def leave(self, stream: OpenStream) -> None:
         assert self._at is not None
         usage, estimated = stream.relay.usage(self._call.input_text)
-        self._note_answer(self._at, usage, estimated)
+        self._note_answer(self._at, usage, estimated, keeps=stream.response.keeps)
         self._report.usage = usage
         self._stop_clock()
 
@@ -296,22 +323,33 @@ class ChatRun:
         self._name(self._at)
         self._report.timings_ms["ttft"] = self._services.clock.elapsed_ms() - self._call.started_ms
 
-    def _note_answer(self, at: Attempt, usage: Mapping[str, Any], estimated: bool) -> None:
+    def _note_answer(self, at: Attempt, usage: Mapping[str, Any], estimated: bool, *, keeps: bool) -> None:
         self._name(at)
         report = self._report
         report.usage_estimated = estimated
         report.cached_input_share = completions.cached_input_share(usage)
         report.input_tokens, report.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+        tokens = report.input_tokens + report.output_tokens
         cost_usd = at.model.cost_usd(report.input_tokens, report.output_tokens)
-        if report.collapsed:
-            report.cost_usd, report.cost_avoided_usd = 0.0, cost_usd
-            report.avoided_tokens = tokens = report.input_tokens + report.output_tokens
+        if report.collapsed and not keeps:  # who keeps an answer pays for it, also when it fell to him later
+            report.cost_avoided_usd, report.avoided_tokens = cost_usd, tokens
             call = self._call
             self._services.statistics.collapsed(call.tenant.id, call.background, tokens=tokens, cost_usd=cost_usd)
-        else:
-            report.cost_usd = cost_usd
+            cost_usd, tokens = 0.0, 0
         if report.cascade is not None:
-            report.cost_usd += report.cascade.other_cost_usd
+            cost_usd += report.cascade.other_cost_usd
+            tokens += report.cascade.other_tokens
+        report.cost_usd = cost_usd
+        if self._charge is not None:
+            self._charge.settle(Cost(nano_usd(cost_usd), tokens), at.model.id)
+
+    def _note_abandoned(self, model: Model) -> None:
+        """The caller left before there was an answer. The model was asked all the same, so its input is paid for."""
+        if self._charge is None:
+            return
+        report, tokens = self._report, estimate_tokens(self._call.input_text)
+        report.cost_usd, report.input_tokens, report.usage_estimated = model.cost_usd(tokens, 0), tokens, True
+        self._charge.settle(Cost(nano_usd(report.cost_usd), tokens), model.id)
 
     def _name(self, at: Attempt) -> None:
         self._report.served_by = "edge-model" if at.region is None else "cloud"

@@ -190,6 +190,9 @@ class Variables(BaseModel):
     memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = _variable(
         "MEMORY_CACHE_MIB", 8, "of answers that each isolate keeps itself, for at most 60 s; 0: none"
     )
+    ledger_timeout_s: Annotated[float, Field(gt=0, le=60)] = _variable(
+        "LEDGER_TIMEOUT_S", 2, "for one call of a tenant's ledger, which is tried twice (docs/budgets.md)"
+    )
     edge_timeout_s: Annotated[float, Field(gt=0, le=600)] = _variable(
         "EDGE_TIMEOUT_S", 20, "from the call of an edge model to its first content"
     )
@@ -281,6 +284,7 @@ class Settings:
     cache_normalisation: Normalisation
     memory_cache_bytes: int
     fallback_keys: tuple[Key, ...]
+    ledger_timeout_s: float
     edge_timeout_s: float
     edge_recheck_s: float
     cloud_timeout_s: float
@@ -346,6 +350,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         cache_normalisation=read.cache_normalisation,
         memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
         fallback_keys=read.fallback_keys,
+        ledger_timeout_s=read.ledger_timeout_s,
         edge_timeout_s=read.edge_timeout_s,
         edge_recheck_s=read.edge_recheck_s,
         cloud_timeout_s=read.cloud_timeout_s,

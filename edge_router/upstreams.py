@@ -86,7 +86,9 @@ class Upstreams:
         if at.region is None:
             return await self._call_edge(call, at, flight_key)
         started_ms = self._clock.elapsed_ms()
-        body = cloud_api.chat_body(call.body, at.model.id, is_stream=bool(call.request.stream))
+        body = cloud_api.chat_body(
+            call.body, at.model.id, is_stream=bool(call.request.stream), limit_tokens=call.imposed_limit_tokens
+        )
         response = await self._post(call, at, at.region, completions.dump(body), flight_key)
         at.has_answered = response.header(cloud_api.REGION_HEADER) is not None
         at.rtt_ms = cloud_api.rtt_ms(response, self._clock.elapsed_ms() - started_ms)

@@ -26,6 +26,7 @@ from alerts import Alerts, DurableAlerts
 from counters import Counters, DurableCounters
 from edge_router.alerts.watch import AlertWatch
 from edge_router.answering import Answering
+from edge_router.budgets.charging import Budgets
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.statistics import CacheStatistics
 from edge_router.deciding import Decider
@@ -48,13 +49,13 @@ from edge_router.tally import Tally
 from edge_router.tracing.exporter import SpanExporter
 from edge_router.tracing.spans import Sampling
 from feedback_log import DurableFeedback, FeedbackLog
-from limits import DurableLimits, TenantLimits
+from ledger import DurableLedger, Ledger
 from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
 
 install()
 
-__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Metrics", "SingleFlight", "TenantLimits"]
+__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Ledger", "Metrics", "SingleFlight"]
 
 
 EVERY_MINUTE = "* * * * *"
@@ -84,8 +85,11 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
     recorder = Recorder(metrics, clock, log, breakers=fleet.states)
     reader = MetricsReader(metrics, settings.regions, clock)
     alerts = DurableAlerts(getattr(env, "ALERTS", None))
+    ledger = DurableLedger(getattr(env, "LEDGER", None), timeout_s=settings.ledger_timeout_s)
+    budgets = Budgets(ledger, clock, log, new_id)
     answering = Answering(
         settings,
+        budgets=budgets,
         decider=Decider(settings, SCORER, fleet, latencies, clock, offset_of=offsets(settings, feedback)),
         latencies=SharedLatencies(latencies, cache, clock, log),
         cache=answers,
@@ -117,11 +121,11 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
             statistics=statistics,
             metrics=reader,
             alerts=alerts,
+            budgets=budgets,
             feedback=feedback,
         ),
         keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
-        limits=DurableLimits(getattr(env, "LIMITS", None)),
         telemetry=_telemetry(env, settings, recorder),
         probes=probes,
         pages=AssetPages(env.ASSETS),

@@ -8,18 +8,18 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from edge_router.alerts.book import AlertBook
 from edge_router.alerts.findings import Observed
 from edge_router.alerts.rules import Rule
+from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
+from edge_router.budgets.money import Cost
+from edge_router.budgets.policy import Limits
 from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
-from edge_router.limits.book import LimitBook, Verdict
-from edge_router.limits.journal import Journal
-from edge_router.limits.policy import Limits
 from edge_router.location import UNKNOWN, Location
 from edge_router.metrics.cells import Slice
 from edge_router.metrics.directory import Directory
@@ -32,7 +32,7 @@ from edge_router.ports import (
     EdgeModels,
     FeedbackStore,
     Flights,
-    LimitStore,
+    LedgerStore,
     Log,
     MetricsStore,
     RateLimiter,
@@ -44,6 +44,8 @@ from edge_router.ports import (
 from edge_router.replies import Stream
 from edge_router.report import Report
 from edge_router.settings import Region
+
+_Answer = TypeVar("_Answer")
 
 START_S = 1_790_000_000.0
 
@@ -410,40 +412,6 @@ class FakeRateLimiter:
 
 
 @dataclass(slots=True)
-class FakeLimits:
-    """The real books, one a tenant, or down. calls: operations so far."""
-
-    clock: Clock
-    is_down: bool = False
-    calls: list[str] = field(default_factory=list)
-    sql: dict[str, MemorySql] = field(default_factory=dict)
-    books: dict[str, LimitBook] = field(default_factory=dict)
-
-    def restart(self) -> None:
-        """As when objects are moved: memory is lost, SQLite is not."""
-        self.books.clear()
-
-    async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
-        verdict = self._book("enter", tenant).enter(limits, lease, self.clock.now_s())
-        return Verdict.decoded(json.loads(json.dumps(verdict.encoded())))
-
-    async def renew(self, tenant: str, lease: str) -> None:
-        self._book("renew", tenant).renew(lease, self.clock.now_s())
-
-    async def leave(self, tenant: str, lease: str) -> None:
-        self._book("leave", tenant).leave(lease)
-
-    def _book(self, op: str, tenant: str) -> LimitBook:
-        self.calls.append(op)
-        if self.is_down:
-            raise StoreError("no limits")
-        if tenant not in self.books:
-            journal = Journal(self.sql.setdefault(tenant, MemorySql()))
-            self.books[tenant] = LimitBook(journal, now_s=self.clock.now_s())
-        return self.books[tenant]
-
-
-@dataclass(slots=True)
 class CollectingTelemetry:
     """One record a request: tenant, status and the report as it then was."""
 
@@ -593,6 +561,44 @@ class FakeCounters:
 
 
 @dataclass(slots=True)
+class FakeLedger:
+    """The real ledgers, one a tenant. failures: how many of the next calls fail; None: all. is_deaf: a call that fails
+    was heard all the same. calls: that arrived so far.
+    """
+
+    clock: Clock
+    failures: int | None = 0
+    is_deaf: bool = False
+    calls: int = 0
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+
+    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: Limits) -> Left | Refusal:
+        return self._answer(lambda: self._of(tenant).reserve(reservation_id, most, limits, self.clock.now_s()))
+
+    async def settle(self, tenant: str, reservation_id: str, cost: Cost, model: str) -> None:
+        self._answer(lambda: self._of(tenant).settle(reservation_id, cost, model, self.clock.now_s()))
+
+    async def release(self, tenant: str, reservation_id: str) -> None:
+        self._answer(lambda: self._of(tenant).release(reservation_id, self.clock.now_s()))
+
+    async def sums(self, tenant: str) -> Sums:
+        return self._answer(lambda: self._of(tenant).sums(self.clock.now_s()))
+
+    def _of(self, tenant: str) -> Ledger:
+        return self.ledgers.setdefault(tenant, Ledger(MemorySql()))
+
+    def _answer(self, act: Callable[[], _Answer]) -> _Answer:
+        self.calls += 1
+        if self.failures == 0:
+            return act()
+        if self.is_deaf:
+            act()
+        if self.failures is not None:
+            self.failures -= 1
+        raise StoreError("no ledger")
+
+
+@dataclass(slots=True)
 class FakeMetrics:
     """The real shards and directory. down: locations that do not answer, or `directory`.
 
@@ -699,11 +705,11 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     feedback: FeedbackStore = FakeFeedbackStore()
     vectors: Vectors = FakeVectors()
     limiter: RateLimiter = FakeRateLimiter()
-    limits: LimitStore = FakeLimits(clock)
     telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
     metrics: MetricsStore = FakeMetrics(clock)
-    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, limits, telemetry, metrics)
+    ledger: LedgerStore = FakeLedger(clock)
+    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics, ledger)
     return *several, background, log, asked

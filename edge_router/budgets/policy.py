@@ -37,19 +37,6 @@ class Budget:
     on_failure: OnFailure = "fail_closed"
 
 
-NOTHING_TO_SPEND: Final = Budget(Limits(0, 0, 0, 0))
-
-
-def budget_of(value: Any) -> Budget | None:
-    """For a key that is being used: None when its record has no budget. With one that can't be read nothing may be
-    spent, because somebody meant to set a limit.
-    """
-    try:
-        return None if value is None else parse_budget(value)
-    except BudgetError:
-        return NOTHING_TO_SPEND
-
-
 def parse_budget(value: Any) -> Budget:
     """Raises BudgetError."""
     if not isinstance(value, Mapping):

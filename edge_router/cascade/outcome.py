@@ -16,8 +16,8 @@ Because = Literal["no-time", "cloud-failed"]
 class Outcome:
     """reason: the check that rejected the edge model's answer. because: why a rejected answer was kept.
 
-    late: the check that rejected the rest of a stream, whose beginning had passed and was sent. other_cost_usd: of the
-    answer that was asked for and not delivered.
+    late: the check that rejected the rest of a stream, whose beginning had passed and was sent. other_cost_usd,
+    other_tokens: of the answer that was asked for and not delivered.
     """
 
     verdict: Verdict
@@ -26,6 +26,7 @@ class Outcome:
     late: str | None = None
     raced: bool = False
     other_cost_usd: float = 0.0
+    other_tokens: int = 0
 
     @property
     def is_good(self) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..attempts import Attempt, Opened
-from ..catalog import Model
 from ..chat_call import ChatCall
 from ..errors import GatewayError, UpstreamError
 from ..ports import Clock
@@ -90,8 +89,10 @@ class Cascade(Generic[_Result]):
                 else:
                     if check is not None:
                         return await self._escalate(at, result, Outcome("escalated", check, raced=True), cloud)
-                    other_cost_usd = 0.0 if cloud.done() else self._least_cost_usd(cloud_route)
-                    self._call.report.cascade = Outcome("accepted", raced=True, other_cost_usd=other_cost_usd)
+                    outcome = Outcome("accepted", raced=True)
+                    if not cloud.done():
+                        self._pay_least(outcome, cloud_route)
+                    self._call.report.cascade = outcome
                     await _let_go(cloud)
                     return at, result
             else:
@@ -100,7 +101,9 @@ class Cascade(Generic[_Result]):
             await asyncio.gather(_let_go(edge), _let_go(cloud))
             raise
         await _let_go(edge)
-        return self._deliver(pair, Outcome("overtaken", raced=True, other_cost_usd=self._least_cost_usd(edge_route)))
+        outcome = Outcome("overtaken", raced=True)
+        self._pay_least(outcome, edge_route)
+        return self._deliver(pair, outcome)
 
     async def _escalate(
         self, at: Attempt, result: _Result, outcome: Outcome, cloud: "asyncio.Future[_Pair[_Result]]"
@@ -118,7 +121,9 @@ class Cascade(Generic[_Result]):
         except BaseException:
             await asyncio.gather(_let_go(cloud), result.discard())
             raise
-        outcome.other_cost_usd = _cost_usd(at.model, result.usage(self._call.input_text))
+        usage = result.usage(self._call.input_text)
+        outcome.other_cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        outcome.other_tokens = usage["total_tokens"]
         await result.discard()
         return self._deliver(pair, outcome)
 
@@ -147,13 +152,10 @@ class Cascade(Generic[_Result]):
         """Of `max_latency_ms`; infinite without."""
         return self._call.left_ms(self._clock.elapsed_ms())
 
-    def _least_cost_usd(self, route: Route) -> float:
-        """Of a call that was ended before it answered: its input is paid for all the same."""
-        return route.first.cost_usd(estimate_tokens(self._call.input_text), 0)
-
-
-def _cost_usd(model: Model, usage: Mapping[str, Any]) -> float:
-    return model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+    def _pay_least(self, outcome: Outcome, route: Route) -> None:
+        """For a call that was ended before it answered: its input is paid for all the same."""
+        outcome.other_tokens = estimate_tokens(self._call.input_text)
+        outcome.other_cost_usd = route.first.cost_usd(outcome.other_tokens, 0)
 
 
 async def _let_go(task: "asyncio.Future[Any]") -> None:

@@ -24,6 +24,7 @@ COUNTS: Final = (
     "escalations",
     "hedges",
     "fallbacks",
+    "budget_failures",
     "cost_usd",
     "cost_avoided_usd",
 )
@@ -77,6 +78,7 @@ class Cell:
         self.count("fallbacks", len(report.fallbacks))
         self.count("collapsed", report.collapsed)
         self.count("hedges", report.hedged)
+        self.count("budget_failures", report.budget is not None and "failed" in report.budget)
         self.count("escalations", report.cascade is not None and report.cascade.verdict == "escalated")
         self.count("cost_usd", report.cost_usd or 0)
         self.count("cost_avoided_usd", report.cost_avoided_usd or 0)

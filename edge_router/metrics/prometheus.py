@@ -39,6 +39,11 @@ _COUNTERS: Final[tuple[tuple[str, tuple[tuple[str, dict[str, str]], ...], str], 
     ("nearside_escalations_total", (("escalations", {}),), "Edge answers that the cascade replaced."),
     ("nearside_hedges_total", (("hedges", {}),), "Requests whose call was late and doubled."),
     ("nearside_fallbacks_total", (("fallbacks", {}),), "Attempts that failed before another one answered."),
+    (
+        "nearside_budget_failures_total",
+        (("budget_failures", {}),),
+        "Requests whose tenant's ledger could not be reached.",
+    ),
     ("nearside_cost_usd_total", (("cost_usd", {}),), "Declared price of the answers."),
     ("nearside_cost_avoided_usd_total", (("cost_avoided_usd", {}),), "Declared price of what was not asked anew."),
 )

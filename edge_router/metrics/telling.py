@@ -23,7 +23,7 @@ def facts(cell: Cell) -> dict[str, Any]:
             "avoided": whole(cell, "avoided_tokens"),
         },
         "cache": cache_facts(cell),
-        **{name: whole(cell, name) for name in ("collapsed", "escalations", "hedges", "fallbacks")},
+        **{name: whole(cell, name) for name in ("collapsed", "escalations", "hedges", "fallbacks", "budget_failures")},
         **_costs(cell),
     }
 

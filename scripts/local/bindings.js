@@ -80,7 +80,7 @@ const intercept = async (env, target, op) => {
   const { fault, delay_ms: delayMs, after_chunks: afterChunks } = await response.json();
   if (delayMs > 0) await scheduler.wait(delayMs);
   if (fault === "timeout") await scheduler.wait(600_000);
-  if (fault === "cut" && target === "do") return { cutAfter: afterChunks };
+  if (fault === "cut" && target !== "kv") return { cutAfter: afterChunks };
   if (fault && fault !== "malformed" && fault !== "slow") {
     throw new Error(`${target} ${op} failed: 500 Internal Server Error (emulated ${fault})`);
   }
@@ -126,11 +126,15 @@ const cut = (body, pieces) => {
 };
 
 // Stands before the Worker's own Durable Object of the same name and passes everything on to it.
-export class FaultyFlight extends DurableObject {
-  async fetch(request) {
-    const fault = await intercept(this.env, "do", "fetch");
-    if (fault === "malformed") return new Response(GARBAGE);
-    const response = await this.env.REAL_FLIGHTS.getByName(this.ctx.id.name).fetch(request);
-    return fault?.cutAfter === undefined ? response : new Response(cut(response.body, fault.cutAfter), response);
-  }
-}
+const faultyObject = (target, binding) =>
+  class extends DurableObject {
+    async fetch(request) {
+      const fault = await intercept(this.env, target, "fetch");
+      if (fault === "malformed") return new Response(GARBAGE);
+      const response = await this.env[binding].getByName(this.ctx.id.name).fetch(request);
+      return fault?.cutAfter === undefined ? response : new Response(cut(response.body, fault.cutAfter), response);
+    }
+  };
+
+export const FaultyFlight = faultyObject("do", "REAL_FLIGHTS");
+export const FaultyLedger = faultyObject("ledger", "REAL_LEDGER");

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from scripts.local.faults import ANY_REGION, REGION_PREFIX, SLOW_ITL_S, SLOW_TTFT_S, Fault, FaultRegistry
 
-SINGLE_TARGETS = ("ai", "embed", "vectorize", "kv", "do", "upstream")
+SINGLE_TARGETS = ("ai", "embed", "vectorize", "kv", "do", "ledger", "upstream")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -9,7 +9,7 @@ from scripts.local.conditions import Conditions
 from scripts.local.faults import KINDS, Fault, Rule
 from scripts.local.vectorize import VectorizeIndex
 
-INTERCEPTED = ("kv", "do")
+INTERCEPTED = ("kv", "do", "ledger")
 
 
 class FaultRequest(BaseModel):

@@ -1,7 +1,7 @@
 // Runs Workers in the real runtime through wrangler's test harness and serves them on one fixed port.
 //
-// Reads a JSON object from the first argument: {root, workers, port, watch: [folders], seed: {BINDING: {key: value}},
-// cron: {worker, on_time: [expressions]}}. Prints one JSON line {"url"} when it answers; stops on SIGTERM, SIGINT or when
+// Reads a JSON object from the first argument: {root, workers, port, state: folder, watch: [folders],
+// seed: {worker, entries: {BINDING: {key: value}}}, cron: {worker, on_time: [expressions]}}. Prints one JSON line {"url"} when it answers; stops on SIGTERM, SIGINT or when
 // its standard input ends. A line {cron: expression, at_s} there runs the cron and is answered by a line {cron, outcome}.
 import { watch } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -9,25 +9,28 @@ import net from "node:net";
 import readline from "node:readline";
 import { createTestHarness, unstable_DevEnv as DevEnv } from "wrangler";
 
+const spec = JSON.parse(await readFile(process.argv[2], "utf8"));
+
 // The harness sends every request that a Worker makes through Node's fetch, which hides a caller's disconnect from
 // the server and turns a refused connection into an answer with status 500. workerd's own network, which
-// `wrangler dev` uses, does as Cloudflare does.
-const useOwnNetwork = async () => {
+// `wrangler dev` uses, does as Cloudflare does. And what Workers store would go with the harness: kept in a folder of
+// ours, a Worker that is started again finds it.
+const useOwnNetworkAndState = async () => {
   const probe = new DevEnv();
   const config = Object.getPrototypeOf(probe.config);
   const set = config.set;
   config.set = function (input, ...rest) {
     if (typeof input.dev?.outboundService !== "function") {
-      throw new Error("wrangler's test harness has changed: look at useOwnNetwork in scripts/local/harness.mjs");
+      throw new Error("wrangler's test harness has changed: look at useOwnNetworkAndState in scripts/local/harness.mjs");
     }
     delete input.dev.outboundService;
+    input.dev.persist = spec.state;
     return set.call(this, input, ...rest);
   };
   await probe.teardown();
 };
-await useOwnNetwork();
+await useOwnNetworkAndState();
 
-const spec = JSON.parse(await readFile(process.argv[2], "utf8"));
 const harness = createTestHarness({ root: spec.root, workers: spec.workers });
 let target;
 

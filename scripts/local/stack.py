@@ -128,6 +128,7 @@ class Stack:
         self._logs = logs
         self._parts: dict[str, _Part] = {}
         self._region_starts: dict[str, Callable[[], None]] = {}
+        self._worker_spec: Mapping[str, Any] = {}
 
     def start(
         self,
@@ -176,9 +177,11 @@ class Stack:
             control_url=control_url,
             keys={**stored, **records},
             config=config,
+            state=self._logs / "state",
             reload=reload,
         )
         url = self._start_worker(spec, deadline_s)
+        self._worker_spec = {**spec, "port": int(url.rpartition(":")[2])}
         for region_id, region_port in region_ports.items():
             self._wait_healthy(region_id, f"http://127.0.0.1:{region_port}/health", deadline_s)
         self._wait_healthy("worker", f"{url}/health", deadline_s)
@@ -224,6 +227,14 @@ class Stack:
         worker = self._parts["worker"]
         worker.tell({"cron": cron, "at_s": time.time() + in_s})
         return str(worker.next_line(time.monotonic() + CRON_TIMEOUT_S)["outcome"])
+
+    def restart_worker(self) -> None:
+        """Kills workerd at once and starts it again, at the same address and with what it had stored."""
+        part = self._parts.pop("worker")
+        os.killpg(part.process.pid, signal.SIGKILL)
+        part.stop()
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        self._wait_healthy("worker", f"{self._start_worker(self._worker_spec, deadline_s)}/health", deadline_s)
 
     def stop(self) -> None:
         for part in reversed(self._parts.values()):

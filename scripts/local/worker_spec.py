@@ -30,6 +30,9 @@ DEFAULT_CF = {
     "httpProtocol": "HTTP/1.1",
 }
 
+# Durable Objects that a request waits for, and what stands before them in scripts/local/bindings.js.
+_FAULTY_OBJECTS = {"SingleFlight": "FaultyFlight", "Ledger": "FaultyLedger"}
+
 # Overridden by a Worker that stands in for the service (scripts/local/bindings.js).
 _STAND_INS = {"ai": "WorkersAI", "vectorize": "Vectorize"}
 
@@ -46,13 +49,16 @@ def local_worker(variables: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     for name in namespaces:
         props = {"namespace": name}
         services.append({"binding": name, "service": FRONT, "entrypoint": "FaultyKV", "props": props})
-    # The class stays in the Worker; what it is reached by is a Durable Object that puts faults before it. Only flights
-    # have one: the others write after the answer, which would blur the count of the target `do`.
-    faulty = {"name": "FLIGHTS", "class_name": "FaultyFlight", "script_name": FRONT}
-    others = [each for each in config["durable_objects"]["bindings"] if each["name"] != faulty["name"]]
-    config["durable_objects"] = {"bindings": [faulty, *others]}
+    objects = config["durable_objects"]["bindings"]
+    config["durable_objects"] = {"bindings": [_with_faults(each) for each in objects]}
     config["vars"] = {**config.get("vars", {}), **variables}
     return config, namespaces
+
+
+def _with_faults(binding: dict[str, Any]) -> dict[str, Any]:
+    """The class stays in the Worker; what it is reached by is a Durable Object that puts faults before it."""
+    faulty = _FAULTY_OBJECTS.get(binding["class_name"])
+    return {**binding, "class_name": faulty, "script_name": FRONT} if faulty else binding
 
 
 def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker_name: str) -> dict[str, Any]:
@@ -64,11 +70,12 @@ def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker
         "kv_namespaces": [{"binding": name} for name in namespaces],
         "durable_objects": {
             "bindings": [
-                {"name": "FAULTY_FLIGHTS", "class_name": "FaultyFlight"},
+                *({"name": faulty.upper(), "class_name": faulty} for faulty in _FAULTY_OBJECTS.values()),
                 {"name": "REAL_FLIGHTS", "class_name": "SingleFlight", "script_name": worker_name},
+                {"name": "REAL_LEDGER", "class_name": "Ledger", "script_name": worker_name},
             ]
         },
-        "migrations": [{"tag": "v1", "new_sqlite_classes": ["FaultyFlight"]}],
+        "migrations": [{"tag": "v1", "new_sqlite_classes": [*_FAULTY_OBJECTS.values()]}],
         "services": [{"binding": "NEARSIDE", "service": worker_name}],
         "vars": {"AI_URL": ai_url, "CONTROL_URL": control_url, "DEFAULT_CF": json.dumps(DEFAULT_CF)},
     }
@@ -88,18 +95,20 @@ def harness_spec(
     control_url: str,
     keys: Mapping[str, str],
     config: Mapping[str, Any],
+    state: Path,
     reload: bool,
 ) -> dict[str, Any]:
     """The file that scripts/local/harness.mjs reads.
 
-    keys: entries of the KV namespace KEYS. config: sections of wrangler.toml to replace.
-    reload: whether a change of the Worker's code restarts it, and the crons run at their times.
+    keys: entries of the KV namespace KEYS. config: sections of wrangler.toml to replace. state: folder of what Workers
+    store. reload: whether a change of the Worker's code restarts it, and the crons run at their times.
     """
     worker, namespaces = local_worker(variables, config)
     front = front_worker(namespaces, ai_url=ai_url, control_url=control_url, worker_name=worker["name"])
     return {
         "root": str(ROOT),
         "port": port,
+        "state": str(state),
         "workers": [{"config": front}, {"config": worker}],
         "watch": [str(ROOT / "src"), str(ROOT / "edge_router")] if reload else [],
         "cron": {"worker": worker["name"], "on_time": worker["triggers"]["crons"] if reload else []},

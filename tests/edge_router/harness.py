@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from edge_router.answering import Answering
 from edge_router.auth import hash_secret
+from edge_router.budgets.charging import Budgets
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.policy import Lifetimes, Normalisation
 from edge_router.caching.statistics import CacheStatistics
@@ -46,7 +47,7 @@ from tests.fakes import (
     FakeEdgeModels,
     FakeFeedbackStore,
     FakeFlights,
-    FakeLimits,
+    FakeLedger,
     FakeMetrics,
     FakePages,
     FakeRateLimiter,
@@ -228,8 +229,8 @@ class World:
     alerts: FakeAlerts | None = None
     sampling: Sampling | None = None
     exporter: SpanExporter | None = None
+    ledger: FakeLedger | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
-    limits: FakeLimits | None = None
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     pages: FakePages = field(default_factory=FakePages)
@@ -276,8 +277,11 @@ class World:
         telemetry: list[Telemetry] = [self.telemetry]
         telemetry += [recorder] if self.metrics else []
         telemetry += [self.exporter] if self.exporter else []
+        ledger = self.ledger or FakeLedger(self.clock)
+        budgets = Budgets(ledger, self.clock, self.log, self.new_id, settle_again_after_s=(0, 0))
         answering = Answering(
             settings,
+            budgets=budgets,
             decider=Decider(
                 settings, self.scorer, fleet, self.latencies, self.clock, offset_of=offsets(settings, feedback)
             ),
@@ -306,11 +310,11 @@ class World:
                 statistics=statistics,
                 metrics=MetricsReader(metrics, settings.regions, self.clock),
                 alerts=self.alerts or FakeAlerts(self.clock),
+                budgets=budgets,
                 feedback=feedback,
             ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
-            limits=self.limits or FakeLimits(self.clock),
             telemetry=telemetry,
             probes=self.probes,
             pages=self.pages,

@@ -196,6 +196,7 @@ ENDPOINTS = [
     ("POST", "/v1/feedback", "infer"),
     ("GET", "/v1/models", "infer"),
     ("GET", "/v1/models/auto", "infer"),
+    ("GET", "/v1/usage", "infer"),
     ("GET", "/v1/metrics", "metrics"),
     ("GET", "/metrics", "metrics"),
     ("GET", "/v1/alerts", "metrics"),

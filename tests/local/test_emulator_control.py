@@ -25,12 +25,13 @@ async def test_counters_of_every_target() -> None:
         await emulator.send("wnam", "/v1/chat/completions", {})
         await emulator.control("POST", "/intercept", {"target": "kv", "op": "get"})
         await emulator.control("POST", "/intercept", {"target": "do", "op": "fetch"})
+        await emulator.control("POST", "/intercept", {"target": "ledger", "op": "fetch"})
         before = await emulator.counters()
         after = await emulator.control("POST", "/reset")
         faults = await emulator.control("GET", "/faults")
 
-    none = dict.fromkeys(("ai", "embed", "vectorize", "kv", "do", "upstream", "cloud:wnam", "cloud:weur"), 0)
-    ones = dict.fromkeys(("ai", "embed", "vectorize", "kv", "do", "upstream"), 1)
+    none = dict.fromkeys(("ai", "embed", "vectorize", "kv", "do", "ledger", "upstream", "cloud:wnam", "cloud:weur"), 0)
+    ones = dict.fromkeys(("ai", "embed", "vectorize", "kv", "do", "ledger", "upstream"), 1)
     assert before == {**ones, "cloud": {"wnam": 1, "weur": 0}, "cancelled": none}
     assert after == {**dict.fromkeys(ones, 0), "cloud": {"wnam": 0, "weur": 0}, "cancelled": none}
     assert len(faults["faults"]) == 1
@@ -88,7 +89,7 @@ async def test_latency_is_set_in_parts_and_restored() -> None:
     assert restored["vectorize"]["visible_after_ms"] == 500
 
 
-@pytest.mark.parametrize("target", ["kv", "do"])
+@pytest.mark.parametrize("target", ["kv", "do", "ledger"])
 async def test_intercept_says_what_to_do(emulator: Emulator, target: str) -> None:
     """The shim learns the fault's kind and how long to wait; `slow` waits 3 s unless latency says otherwise."""
     call = {"target": target, "op": "get"}

@@ -1,0 +1,488 @@
+"""A tenant with a budget, from the caller's side: what is let through, what it costs, and what happens when not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edge_router.budgets.ledger import Sums
+from edge_router.budgets.money import NOTHING, Cost, nano_usd
+from edge_router.caching.policy import Lifetimes
+from edge_router.errors import UpstreamError
+from edge_router.metrics.cells import Cell
+from edge_router.replies import Reply
+from edge_router.report import Report
+from tests.edge_router.harness import (
+    CLOUD_FAST,
+    COMPLEX_PROMPT,
+    DONE,
+    EDGE_SMALL,
+    SIMPLE_PROMPT,
+    USAGE,
+    FixedScore,
+    World,
+    bearer,
+    chat_body,
+    chunk,
+    cloud,
+    completion,
+    edge,
+    error_of,
+    event,
+    key_records,
+    read_json,
+    read_stream,
+)
+from tests.fakes import STALL, Caller, CloudCall, FakeFlights, FakeLedger, FakeUpstreamResponse
+
+RICH = {"usd_day": 10, "tokens_month": 1_000_000}
+KEY = bearer("acme")
+TO_CLOUD: dict[str, Any] = {"model": CLOUD_FAST.id, "max_tokens": 50}
+# By the harness's usage of 10 and 5 tokens, and its prices.
+EDGE_COST = Cost(nano_usd((10 * 1.0 + 5 * 2.0) / 1e6), 15)
+CLOUD_COST = Cost(nano_usd((10 * 10.0 + 5 * 20.0) / 1e6), 15)
+FIRST = event(chunk({"content": "Paris, "}))
+
+
+def world(budget: Any = RICH, **fields: Any) -> World:
+    """A gateway for one tenant with such a budget."""
+    made = World(auth="keys", keys=key_records(acme={"tenant": "acme", "budget": budget}), **fields)
+    made.ledger = made.ledger or FakeLedger(made.clock)
+    return made
+
+
+async def ask(world: World, body: object = None, **fields: Any) -> Reply:
+    return await world.ask(body, headers=KEY, **fields)
+
+
+async def sums(world: World) -> Sums:
+    """Of the tenant, once the work behind the responses is done."""
+    while len(world.background):
+        await world.background.finish()
+    assert world.ledger is not None
+    return await world.ledger.sums("acme")
+
+
+async def spent(world: World) -> Cost:
+    """When nothing is reserved any more."""
+    day = (await sums(world)).day
+    assert day.reserved == NOTHING
+    return day.spent
+
+
+async def test_tenant_without_a_budget() -> None:
+    """No ledger is asked, and the cloud is told no limit that the caller did not set."""
+    around = world(budget=None)
+    reply = await ask(around, chat_body(COMPLEX_PROMPT))
+
+    assert reply.status == 200
+    assert "budget" not in read_json(reply)["nearside"]
+    assert "budget" not in reply.headers["server-timing"]
+    assert "max_completion_tokens" not in around.cloud.calls[0].body
+    assert await sums(around)
+    assert around.ledger is not None
+    assert around.ledger.calls == 1  # this test's own
+
+
+async def test_plain_answer() -> None:
+    """Costs what its report says. The report also tells what is left."""
+    around = world()
+    reply = await ask(around)
+    report = read_json(reply)["nearside"]
+
+    assert nano_usd(report["cost_usd"]) == EDGE_COST.nano_usd
+    assert await spent(around) == EDGE_COST
+    assert (await sums(around)).models == {EDGE_SMALL.id: (EDGE_COST, 1)}
+    assert report["budget"] == {"remaining_usd": 10 - report["cost_usd"], "remaining_tokens": 1_000_000 - 15}
+    assert "budget;dur=" in reply.headers["server-timing"]
+
+
+async def test_stream() -> None:
+    """The last chunk tells what is left; the first one, while it is reserved, what would be if it cost the most."""
+    around = world()
+    chunks = await read_stream(await ask(around, chat_body(stream=True)))
+    first, last = (each["nearside"]["budget"]["remaining_tokens"] for each in (chunks[0], chunks[-1]))
+
+    assert await spent(around) == EDGE_COST
+    assert last == 1_000_000 - 15
+    assert first < last
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_stored_answer(stream: bool) -> None:
+    """Costs nothing, and is served when nothing is left."""
+    around = world({"usd_day": 1})
+    await ask(around, chat_body(max_tokens=50))
+    await around.kept()
+    around.keys = key_records(acme={"tenant": "acme", "budget": {"usd_day": 0}})
+    assert around.ledger is not None
+    asked = around.ledger.calls
+    reply = await ask(around, chat_body(max_tokens=50, stream=stream))
+
+    assert (reply.status, reply.headers["nearside-served-by"]) == (200, "exact-cache")
+    assert around.ledger.calls == asked
+    assert (await ask(around, chat_body(max_tokens=51))).status == 402
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/", {"prompt": SIMPLE_PROMPT}),
+        ("/v1/chat/completions", chat_body()),
+        ("/v1/chat/completions", chat_body(stream=True)),
+        ("/v1/completions", {"prompt": SIMPLE_PROMPT}),
+        ("/v1/completions", {"prompt": ["one", "two"], "stream": True}),
+        ("/v1/completions/stream", {"prompt": SIMPLE_PROMPT}),
+        ("/v1/responses", {"input": SIMPLE_PROMPT}),
+        ("/v1/responses", {"input": SIMPLE_PROMPT, "stream": True}),
+        ("/v1/embeddings", {"input": "Paris"}),
+    ],
+)
+async def test_nothing_left(path: str, body: dict[str, Any]) -> None:
+    """402 wherever a model would be asked, as a proper status also for streams; none is asked."""
+    around = world({"usd_day": 0, "tokens_day": 0})
+    reply = await ask(around, body, path=path)
+
+    assert reply.status == 402
+    assert error_of(reply)["code"] == "budget_exceeded"
+    assert error_of(reply)["type"] == "insufficient_quota"
+    assert around.calls == 0
+    assert await spent(around) == NOTHING
+    assert around.log.names() == ["refused"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/usage"])
+async def test_what_costs_nothing(path: str) -> None:
+    """Is served without a budget, too."""
+    assert (await ask(world({"usd_day": 0}), path=path, method="GET")).status == 200
+
+
+async def test_decision_costs_nothing() -> None:
+    """`POST /v1/route` asks no model."""
+    assert (await ask(world({"usd_day": 0}), chat_body(), path="/v1/route")).status == 200
+
+
+async def test_budget_that_cannot_be_read() -> None:
+    """Lets nobody in: the record says that there is a limit, but not which."""
+    assert (await ask(world({"usd_day": "ten"}))).status == 401
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_nobody_could_answer(stream: bool) -> None:
+    """Costs nothing: what was reserved is given back."""
+
+    def fail(call: object) -> FakeUpstreamResponse:
+        raise UpstreamError("down")
+
+    around = world(edge=edge(fail), cloud=cloud(fail))
+    reply = await ask(around, chat_body(stream=stream))
+
+    assert reply.status == 502
+    assert await spent(around) == NOTHING
+
+
+async def test_stream_that_nobody_answers_after_its_headers() -> None:
+    """Given back as well."""
+    around = world(edge=edge(lambda call: FakeUpstreamResponse(0.2, status=500)), heartbeat_s=0.01)
+    around.models = (EDGE_SMALL,)
+    chunks = await read_stream(await ask(around, chat_body(stream=True)))
+
+    assert "error" in chunks[-1]
+    assert await spent(around) == NOTHING
+
+
+async def test_stream_that_breaks_off() -> None:
+    """Costs what was sent until then, by our estimate."""
+    broken = FakeUpstreamResponse.stream(event(chunk({"content": "Paris is a very large city"})), 0.02, b"")
+    around = world(cloud=cloud(lambda call: broken))
+    chunks = await read_stream(await ask(around, chat_body(stream=True, **TO_CLOUD)))
+    report = chunks[-1]["nearside"]
+
+    assert "error" in chunks[-1]
+    assert report["usage_estimated"] is True
+    assert await spent(around) == Cost(nano_usd(report["cost_usd"]), report["usage"]["total_tokens"])
+
+
+async def test_caller_who_leaves_in_the_middle() -> None:
+    """Pays for what was sent until then; the rest of the reservation is given back."""
+    around = world(cloud=cloud(lambda call: FakeUpstreamResponse.stream(FIRST, STALL)))
+    reply = await ask(around, chat_body(stream=True, **TO_CLOUD))
+    assert not isinstance(reply.body, str)
+    caller = Caller(reply.body)
+    await caller.hear(1)
+    await caller.leave()
+
+    assert await spent(around) == Cost(nano_usd((8 * 10.0 + 2 * 20.0) / 1e6), 10)
+    [(_, _, told)] = around.telemetry.records
+    assert nano_usd(told["cost_usd"]) == (await spent(around)).nano_usd
+
+
+@pytest.mark.parametrize("heartbeat_s", [5, 0.01], ids=["before the headers", "after the headers"])
+async def test_caller_who_leaves_before_the_first_content(heartbeat_s: float) -> None:
+    """Pays for the input: the model was asked. Otherwise long prompts could be asked again and again for nothing."""
+    asked = asyncio.Event()
+
+    def think(call: CloudCall) -> FakeUpstreamResponse:
+        asked.set()
+        return FakeUpstreamResponse.stream(STALL)
+
+    around = world(cloud=cloud(think), heartbeat_s=heartbeat_s)
+    asking = asyncio.ensure_future(ask(around, chat_body(stream=True, **TO_CLOUD)))
+    await asked.wait()
+    if heartbeat_s < 1:
+        reply = await asking
+        assert not isinstance(reply.body, str)
+        await Caller(reply.body).leave()
+    else:
+        asking.cancel()
+        await asyncio.wait({asking})
+
+    assert await spent(around) == Cost(nano_usd(8 * 10.0 / 1e6), 8)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_shared_answer(stream: bool) -> None:
+    """Costs its readers nothing; when the keeping of it falls to one of them, with it comes the bill."""
+
+    class Passed(FakeFlights):
+        keeps = False
+
+        async def post(self, *args: Any) -> tuple[FakeUpstreamResponse, bool]:
+            response, joined = await super().post(*args)
+            response.keeps = self.keeps
+            return response, joined
+
+    costs = []
+    for keeps in (False, True):
+        shared = FakeUpstreamResponse.plain(completion("Shared."))
+        if stream:
+            whole = event(chunk({"content": "Shared."}, finish="stop")) + event(chunk({}, usage=USAGE))
+            shared = FakeUpstreamResponse.stream(whole, DONE)
+        around = world(single_flight="cloud")
+        around.flights = Passed(around.cloud, landed=shared)
+        around.flights.keeps = keeps
+        reply = await ask(around, chat_body(COMPLEX_PROMPT, stream=stream, **TO_CLOUD))
+        if stream:
+            await read_stream(reply)
+        costs.append(await spent(around))
+
+    assert costs == [NOTHING, CLOUD_COST]
+
+
+async def test_request_id_that_is_used_again() -> None:
+    """Callers choose their request ids; each answer is paid for all the same."""
+    around = world()
+    for number in range(3):
+        await around.ask(chat_body(f"{number}?"), headers={**KEY, "x-request-id": "same"})
+
+    assert await spent(around) == Cost(3 * EDGE_COST.nano_usd, 45)
+
+
+async def test_requests_in_flight() -> None:
+    """Hold what they may cost at most; when that is all there is, the others are told to try again in a moment."""
+    around = world({"usd_day": 0.006}, cloud=cloud(lambda call: FakeUpstreamResponse.stream(FIRST, STALL)))
+    first = await ask(around, chat_body(stream=True, **TO_CLOUD))
+    second = await ask(around, chat_body("Another?", stream=True, **TO_CLOUD))
+
+    assert first.status == 200
+    assert second.status == 402
+    assert second.headers["retry-after"] == "5"
+    assert "in flight" in error_of(second)["message"]
+    assert not isinstance(first.body, str)
+    await Caller(first.body).leave()
+
+
+async def test_cascade() -> None:
+    """Both answers are paid for: the edge model's, which was not good enough, and the cloud's."""
+    refuses = edge(lambda call: FakeUpstreamResponse.plain(completion("I'm sorry, but I can't assist with that.")))
+    around = world(cascade="on", edge=refuses, scorer=FixedScore(0.5))
+    reply = await ask(around, chat_body(max_tokens=50))
+    report = read_json(reply)["nearside"]
+
+    assert report["cascade"]["verdict"] == "escalated"
+    assert report["cascade"]["other_cost_usd"] > 0
+    assert await spent(around) == Cost(nano_usd(report["cost_usd"]), 30)
+
+
+async def test_list_of_prompts() -> None:
+    """A batch is answered as far as the money goes; what it does not reach is refused in its place."""
+    around = world({"tokens_day": 1_000}, models=(EDGE_SMALL,))
+    prompts = [f"{number}?" for number in range(40)]
+    body = read_json(await ask(around, {"prompts": prompts, "max_tokens": 100}, path="/v1/completions/batch"))
+    answered = sum(text is not None for text in body["responses"])
+
+    assert 0 < answered < 40
+    assert {each["error"]["code"] for each in body["errors"]} == {"budget_exceeded"}
+    assert await spent(around) == Cost(answered * EDGE_COST.nano_usd, answered * 15)
+    assert nano_usd(body["nearside"]["cost_usd"]) == answered * EDGE_COST.nano_usd
+
+
+async def test_embeddings() -> None:
+    """Reserved and settled like answers; given back when the embedder fails."""
+    around = world()
+    report = read_json(await ask(around, {"input": ["Paris", "London"]}, path="/v1/embeddings"))["nearside"]
+    first = await spent(around)
+    around.edge.handler = lambda call: FakeUpstreamResponse.plain("{")
+    failed = await ask(around, {"input": "Paris"}, path="/v1/embeddings")
+
+    assert first == Cost(nano_usd(report["cost_usd"]), 4)
+    assert failed.status == 502
+    assert await spent(around) == first
+
+
+async def test_refreshed_answer() -> None:
+    """What a stale answer's refresh costs is in no response, but in the ledger. When nothing is left it stays stale."""
+    for budget, cost in ((RICH, Cost(2 * EDGE_COST.nano_usd, 30)), ({"usd_day": 0}, EDGE_COST)):
+        around = world(lifetimes=Lifetimes(ttl_s=60, swr_s=600, stale_if_error_s=0))
+        await ask(around)
+        await around.kept()
+        around.clock.advance(120)
+        around.keys = key_records(acme={"tenant": "acme", "budget": budget})
+        stale = await ask(around)
+
+        assert read_json(stale)["nearside"]["cost_usd"] == 0
+        assert await spent(around) == cost
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({}, 2048, id="none"),
+        pytest.param({"max_tokens": 7}, None, id="older name"),
+        pytest.param({"max_completion_tokens": 7}, 7, id="newer name"),
+    ],
+)
+async def test_limit_of_the_output(fields: dict[str, int], expected: int | None) -> None:
+    """A budget needs an end to what an answer may cost, so the cloud is told one where the caller sets none."""
+    around = world()
+    await ask(around, chat_body(COMPLEX_PROMPT, **fields))
+
+    assert around.cloud.calls[0].body.get("max_completion_tokens") == expected
+
+
+# The ledger can't be reached
+
+
+async def test_ledger_that_cannot_be_reached() -> None:
+    """Nothing is spent that nobody counts: 503, and when to try again."""
+    around = world()
+    around.ledger = FakeLedger(around.clock, failures=None)
+    reply = await ask(around)
+
+    assert (reply.status, error_of(reply)["code"]) == (503, "budget_unavailable")
+    assert reply.headers["retry-after"] == "5"
+    assert read_json(reply)["nearside"]["budget"] == {"failed": True}
+    assert around.calls == 0
+    assert around.log.names() == ["budget_unavailable", "refused"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_tenant_who_is_served_all_the_same(stream: bool) -> None:
+    """With `fail_open`: the report says that nothing was reserved; what it cost is counted once that is possible."""
+    around = world({**RICH, "on_failure": "fail_open"})
+    around.ledger = FakeLedger(around.clock, failures=2)
+    reply = await ask(around, chat_body(stream=stream))
+    report = (await read_stream(reply))[-1]["nearside"] if stream else read_json(reply)["nearside"]
+
+    assert reply.status == 200
+    assert report["budget"] == {"failed": True}
+    assert await spent(around) == EDGE_COST
+
+
+async def test_grant_that_was_lost_on_its_way() -> None:
+    """Asked again, it is the same reservation. When that fails too, it is given back."""
+    for failures, status, cost in ((1, 200, EDGE_COST), (2, 503, NOTHING)):
+        around = world()
+        around.ledger = FakeLedger(around.clock, failures=failures, is_deaf=True)
+        reply = await ask(around)
+
+        assert reply.status == status
+        assert await spent(around) == cost
+
+
+async def test_settlement_that_fails() -> None:
+    """Tried again after the response. What never gets through stays reserved, and is logged."""
+    for failures, is_settled in ((2, True), (3, False)):
+        around = world()
+        reply = await ask(around)
+        assert around.ledger is not None
+        around.ledger.failures = failures
+        day = (await sums(around)).day
+
+        assert reply.status == 200
+        assert (day.spent == EDGE_COST and day.reserved == NOTHING) is is_settled
+        assert ("budget_not_settled" in around.log.names()) is not is_settled
+        assert day.spent + day.reserved != NOTHING
+
+
+async def test_failures_are_counted() -> None:
+    """In the metrics, whether the request was served or not."""
+    cell = Cell()
+    for facts in (None, {"remaining_usd": 1.0}, {"failed": True}):
+        cell.note(Report("r", budget=facts), 200)
+
+    assert cell.counts["budget_failures"] == 1
+
+
+# GET /v1/usage
+
+
+async def test_usage() -> None:
+    """What was spent, what is reserved, what is left, until when; by model."""
+    around = world({"usd_day": 1, "tokens_month": 100_000, "on_failure": "fail_open"})
+    await ask(around)
+    await around.background.finish()
+    body = read_json(await ask(around, path="/v1/usage", method="GET"))
+    del body["nearside"]
+
+    assert body == {
+        "object": "usage",
+        "is_counted": True,
+        "on_failure": "fail_open",
+        "day": {
+            "starts_at": 1789948800,
+            "resets_at": 1790035200,
+            "spent_usd": 2e-05,
+            "reserved_usd": 0,
+            "limit_usd": 1,
+            "remaining_usd": 0.99998,
+            "spent_tokens": 15,
+            "reserved_tokens": 0,
+            "limit_tokens": None,
+            "remaining_tokens": None,
+        },
+        "month": {
+            "starts_at": 1788220800,
+            "resets_at": 1790812800,
+            "spent_usd": 2e-05,
+            "reserved_usd": 0,
+            "limit_usd": None,
+            "remaining_usd": None,
+            "spent_tokens": 15,
+            "reserved_tokens": 0,
+            "limit_tokens": 100_000,
+            "remaining_tokens": 99_985,
+        },
+        "models": [{"model": EDGE_SMALL.id, "spent_usd": 2e-05, "spent_tokens": 15, "answers": 1}],
+    }
+
+
+async def test_usage_without_a_budget() -> None:
+    """Nothing is counted, and that is said: every amount is null."""
+    around = world(budget=None)
+    body = read_json(await ask(around, path="/v1/usage", method="GET"))
+
+    assert body["is_counted"] is False
+    assert {value for period in ("day", "month") for value in body[period].values()} == {None}
+    assert body["models"] == []
+    assert around.ledger is not None
+    assert around.ledger.calls == 0
+
+
+async def test_usage_that_cannot_be_read() -> None:
+    """503, and when to try again."""
+    around = world()
+    around.ledger = FakeLedger(around.clock, failures=None)
+    reply = await ask(around, path="/v1/usage", method="GET")
+
+    assert (reply.status, error_of(reply)["code"]) == (503, "budget_unavailable")
