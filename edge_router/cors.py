@@ -6,6 +6,7 @@ Cookies play no part: a page sends a key like any other caller, so an origin on 
 import re
 from collections.abc import Mapping
 
+from .limits.telling import LIMIT_HEADERS
 from .report import HEADER_NAMES
 from .requests import CONTROL_HEADERS
 
@@ -28,7 +29,7 @@ REQUEST_HEADERS = ", ".join(
     )
 )
 # Written by others than the report: with errors, and by the limits.
-FURTHER_HEADERS = ("allow", "retry-after", "www-authenticate", "x-should-retry")
+FURTHER_HEADERS = ("allow", "retry-after", "www-authenticate", "x-should-retry", *LIMIT_HEADERS)
 EXPOSED_HEADERS = ", ".join((*HEADER_NAMES, *FURTHER_HEADERS))
 
 # As a browser writes it (RFC 6454, section 6.2): lower case, no path, and no port that the scheme implies.

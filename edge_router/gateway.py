@@ -10,9 +10,10 @@ from .auth import OPEN_TENANT, Scope, Tenant, check_scope
 from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, RequestRejected, StoreError
 from .keyring import KeyRing
+from .limits.gate import LimitGate
 from .location import Location
 from .memory_cache import MemoryCache
-from .ports import Background, Clock, Log, Pages, RateLimiter, Store, Telemetry
+from .ports import Background, Clock, LimitStore, Log, Pages, RateLimiter, Store, Telemetry
 from .replies import Reply, error_reply, json_reply, page_reply
 from .report import Report
 from .requests import JsonBody, parse_json_object, with_header_controls
@@ -74,6 +75,7 @@ class Gateway:
         *,
         keys: Store,
         rate_limiter: RateLimiter,
+        limits: LimitStore,
         telemetry: Sequence[Telemetry],
         probes: Mapping[str, Probe],
         pages: Pages,
@@ -87,6 +89,7 @@ class Gateway:
         self._keys = KeyRing(keys, clock, log)
         self._known_bodies: MemoryCache[JsonBody] = MemoryCache(max_bytes=KNOWN_BODIES_BYTES)
         self._rate_limiter = rate_limiter
+        self._limits = LimitGate(limits, clock, log, new_id)
         self._telemetry = telemetry
         self._probes = probes
         self._pages = pages
@@ -131,6 +134,8 @@ class Gateway:
             reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
         reply.headers.setdefault("server-timing", f"total;dur={self._clock.elapsed_ms() - started_ms:.1f}")
         reply.headers["x-content-type-options"] = "nosniff"
+        if report.limit_headers:
+            reply.headers.update(report.limit_headers)
         if self._cors is not None:
             reply.headers.update(self._cors.headers(request.headers.get("origin")))
         if isinstance(reply.body, str):
@@ -159,7 +164,7 @@ class Gateway:
         method, endpoint, scope = self._endpoint(request.path)
         _check_method(request, method)
         report.is_asking = request.path in ASKING
-        tenant = await self._let_in(request, scope, report)
+        tenant = await self._let_in(request, scope, report, background)
         body: dict[str, Any] = {}
         if method == "POST":
             body = with_header_controls(await self._read_json(request, tenant), request.headers)
@@ -213,6 +218,8 @@ class Gateway:
         return error_reply(error, report)
 
     def _record(self, report: Report, status: int, background: Background) -> None:
+        if report.stay is not None:
+            report.stay.end()
         if report.tenant is not None:
             for telemetry in self._telemetry:
                 telemetry.record(report, background, tenant=report.tenant, status=status)
@@ -235,7 +242,7 @@ class Gateway:
         except (GatewayError, TimeoutError):
             return False
 
-    async def _let_in(self, request: Request, scope: Scope, report: Report) -> Tenant:
+    async def _let_in(self, request: Request, scope: Scope, report: Report, background: Background) -> Tenant:
         """The tenant, who may ask this now; raises NotAuthenticated, RequestRejected or RateLimited."""
         tenant = OPEN_TENANT if self._settings.auth == "open" else await self._tenant_of(request, report)
         report.tenant = tenant.id
@@ -243,6 +250,8 @@ class Gateway:
             check_scope(tenant, scope)
         if self._settings.rate_limit == "on" and not await self._may_ask(tenant.id, report):
             raise RateLimited("Too many requests: slow down and try again.", retry_after_s=RATE_PERIOD_S)
+        if tenant.limits is not None:
+            await self._limits.enter(tenant, tenant.limits, report, background)
         return tenant
 
     async def _tenant_of(self, request: Request, report: Report) -> Tenant:

@@ -7,9 +7,11 @@ from .alerts.findings import Observed
 from .alerts.rules import Rule
 from .budgets.ledger import Left, Refusal, Sums
 from .budgets.money import Cost
-from .budgets.policy import Limits
+from .budgets.policy import SpendingLimits
 from .counters import Amount
 from .feedback_records import AnswerRecord, Rating
+from .limits.book import Verdict
+from .limits.policy import Limits
 from .metrics.cells import Slice
 from .metrics.shard import View
 from .metrics.windows import Grouping, Window
@@ -188,12 +190,28 @@ class CounterStore(Protocol):
         ...
 
 
+class LimitStore(Protocol):
+    """Who counts what a tenant asks: how often, and how much at a time. Every method may raise StoreError."""
+
+    async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
+        """Counts a request that may go on, which then holds the lease, if its number is limited."""
+        ...
+
+    async def renew(self, tenant: str, lease: str) -> None:
+        """The request goes on. Without this a lease is over after `leases.LEASE_S`."""
+        ...
+
+    async def leave(self, tenant: str, lease: str) -> None:
+        """The request has ended; harmless when it never held the lease."""
+        ...
+
+
 class LedgerStore(Protocol):
     """What tenants spend, each one's apart. Every method may raise StoreError; a call that comes again with the same
     reservation_id changes nothing.
     """
 
-    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: Limits) -> Left | Refusal: ...
+    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: SpendingLimits) -> Left | Refusal: ...
 
     async def settle(self, tenant: str, reservation_id: str, cost: Cost, model: str) -> None:
         """What an answer cost, in place of what was reserved for it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Protocol
 
 from . import completions
@@ -137,7 +138,7 @@ def event_reply(chunks: LiveChunks | list[str], encoder: Encoder, report: Report
 def error_reply(error: GatewayError, report: Report) -> Reply:
     headers = {**report.headers(), "content-type": JSON}
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))  # never too early
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     if isinstance(error, NotCached):

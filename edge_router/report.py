@@ -11,6 +11,7 @@ from math import floor
 from typing import Any, Literal
 
 from .cascade.outcome import Outcome
+from .limits.stay import Stay
 from .location import UNKNOWN, Location
 from .tracing.context import RequestSpan
 
@@ -32,7 +33,8 @@ class Report:
 
     tenant: who asks, once known; for telemetry, never shown. So are: is_asking, whether a model is asked for an answer;
     error_code, of a failure that is not the caller's; input_tokens and output_tokens of the answer that was given,
-    avoided_tokens of one that was not asked for anew; span, when traces are exported.
+    avoided_tokens of one that was not asked for anew; span, when traces are exported; stay, to be ended with it.
+    limit_headers: what is told of the tenant's limits.
     cache_ttl_s: below zero for a stale answer. cache_key: of the entry, by which it can be purged.
     residency: the area that the answer had to be made in, and was or it is an error.
     failed_status: why a stale answer was given: what asking the models came to.
@@ -83,6 +85,8 @@ class Report:
     timings_ms: dict[str, float] = field(default_factory=dict)
     auth_open: bool = False
     tenant: str | None = None
+    stay: Stay | None = None
+    limit_headers: Mapping[str, str] = field(default_factory=dict)
     is_asking: bool = False
     error_code: str | None = None
     input_tokens: int = 0

@@ -50,12 +50,13 @@ from edge_router.tracing.exporter import SpanExporter
 from edge_router.tracing.spans import Sampling
 from feedback_log import DurableFeedback, FeedbackLog
 from ledger import DurableLedger, Ledger
+from limits import DurableLimits, TenantLimits
 from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
 
 install()
 
-__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Ledger", "Metrics", "SingleFlight"]
+__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Ledger", "Metrics", "SingleFlight", "TenantLimits"]
 
 
 EVERY_MINUTE = "* * * * *"
@@ -126,6 +127,7 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
         ),
         keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
+        limits=DurableLimits(getattr(env, "LIMITS", None)),
         telemetry=_telemetry(env, settings, recorder),
         probes=probes,
         pages=AssetPages(env.ASSETS),

@@ -14,7 +14,7 @@ from adapters.objects import ask_object
 from edge_router.budgets import ledger
 from edge_router.budgets.ledger import Left, Period, Refusal, Sums
 from edge_router.budgets.money import Cost
-from edge_router.budgets.policy import Limits
+from edge_router.budgets.policy import SpendingLimits
 from edge_router.errors import StoreError
 
 
@@ -38,7 +38,7 @@ class Ledger(DurableObject):
         if call["op"] == "sums":
             return asdict(self._ledger.sums(now_s))
         if call["op"] == "reserve":
-            answer = self._ledger.reserve(call["id"], Cost(**call["cost"]), Limits(**call["limits"]), now_s)
+            answer = self._ledger.reserve(call["id"], Cost(**call["cost"]), SpendingLimits(**call["limits"]), now_s)
             return {"granted": isinstance(answer, Left), **asdict(answer)}
         if call["op"] == "settle":
             self._ledger.settle(call["id"], Cost(**call["cost"]), call["model"], now_s)
@@ -57,7 +57,7 @@ class DurableLedger:
         self._namespace = namespace
         self._timeout_s = timeout_s
 
-    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: Limits) -> Left | Refusal:
+    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: SpendingLimits) -> Left | Refusal:
         call = {"op": "reserve", "id": reservation_id, "cost": asdict(most), "limits": asdict(limits)}
         answer = await self._ask(tenant, call)
         try:

@@ -15,11 +15,14 @@ from edge_router.alerts.findings import Observed
 from edge_router.alerts.rules import Rule
 from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
 from edge_router.budgets.money import Cost
-from edge_router.budgets.policy import Limits
+from edge_router.budgets.policy import SpendingLimits
 from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
+from edge_router.limits.book import LimitBook, Verdict
+from edge_router.limits.journal import Journal
+from edge_router.limits.policy import Limits
 from edge_router.location import UNKNOWN, Location
 from edge_router.metrics.cells import Slice
 from edge_router.metrics.directory import Directory
@@ -33,6 +36,7 @@ from edge_router.ports import (
     FeedbackStore,
     Flights,
     LedgerStore,
+    LimitStore,
     Log,
     MetricsStore,
     RateLimiter,
@@ -412,6 +416,40 @@ class FakeRateLimiter:
 
 
 @dataclass(slots=True)
+class FakeLimits:
+    """The real books, one a tenant, or down. calls: operations so far."""
+
+    clock: Clock
+    is_down: bool = False
+    calls: list[str] = field(default_factory=list)
+    sql: dict[str, MemorySql] = field(default_factory=dict)
+    books: dict[str, LimitBook] = field(default_factory=dict)
+
+    def restart(self) -> None:
+        """As when objects are moved: memory is lost, SQLite is not."""
+        self.books.clear()
+
+    async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
+        verdict = self._book("enter", tenant).enter(limits, lease, self.clock.now_s())
+        return Verdict.decoded(json.loads(json.dumps(verdict.encoded())))
+
+    async def renew(self, tenant: str, lease: str) -> None:
+        self._book("renew", tenant).renew(lease, self.clock.now_s())
+
+    async def leave(self, tenant: str, lease: str) -> None:
+        self._book("leave", tenant).leave(lease)
+
+    def _book(self, op: str, tenant: str) -> LimitBook:
+        self.calls.append(op)
+        if self.is_down:
+            raise StoreError("no limits")
+        if tenant not in self.books:
+            journal = Journal(self.sql.setdefault(tenant, MemorySql()))
+            self.books[tenant] = LimitBook(journal, now_s=self.clock.now_s())
+        return self.books[tenant]
+
+
+@dataclass(slots=True)
 class CollectingTelemetry:
     """One record a request: tenant, status and the report as it then was."""
 
@@ -572,7 +610,7 @@ class FakeLedger:
     calls: int = 0
     ledgers: dict[str, Ledger] = field(default_factory=dict)
 
-    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: Limits) -> Left | Refusal:
+    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: SpendingLimits) -> Left | Refusal:
         return self._answer(lambda: self._of(tenant).reserve(reservation_id, most, limits, self.clock.now_s()))
 
     async def settle(self, tenant: str, reservation_id: str, cost: Cost, model: str) -> None:
@@ -705,11 +743,12 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     feedback: FeedbackStore = FakeFeedbackStore()
     vectors: Vectors = FakeVectors()
     limiter: RateLimiter = FakeRateLimiter()
+    limits: LimitStore = FakeLimits(clock)
     telemetry: Telemetry = CollectingTelemetry()
     background: Background = CollectingBackground()
     log: Log = CollectingLog()
     asked: Request = request
     metrics: MetricsStore = FakeMetrics(clock)
     ledger: LedgerStore = FakeLedger(clock)
-    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics, ledger)
-    return *several, background, log, asked
+    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, limits, telemetry, metrics)
+    return *several, ledger, background, log, asked

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from ..sql import Sql
 from .money import NOTHING, Cost
-from .policy import Limits
+from .policy import SpendingLimits
 
 # Longer than answers take: whoever reserved died, or can't reach us.
 RESERVED_S: Final = 3600.0
@@ -101,7 +101,7 @@ class Ledger:
         for table in _TABLES:
             sql.exec(table)
 
-    def reserve(self, reservation_id: str, cost: Cost, limits: Limits, now_s: float) -> Left | Refusal:
+    def reserve(self, reservation_id: str, cost: Cost, limits: SpendingLimits, now_s: float) -> Left | Refusal:
         """What is left after it, or why it is refused."""
         self._tidy(now_s)
         day, month = self._periods(now_s)
@@ -224,7 +224,7 @@ def _cost(row: Mapping[str, Any], prefix: str = "") -> Cost:
     return Cost(int(row[f"{prefix}nano_usd"] or 0), int(row[f"{prefix}tokens"] or 0))
 
 
-def _checks(limits: Limits, day: Period, month: Period) -> list[tuple[LimitName, int | None, Period, bool]]:
+def _checks(limits: SpendingLimits, day: Period, month: Period) -> list[tuple[LimitName, int | None, Period, bool]]:
     """Each limit with its period, and whether it is one of tokens. Those that hold longest come first."""
     return [
         ("usd_month", limits.nano_usd_month, month, False),
@@ -234,7 +234,7 @@ def _checks(limits: Limits, day: Period, month: Period) -> list[tuple[LimitName,
     ]
 
 
-def _refusal(cost: Cost, limits: Limits, day: Period, month: Period) -> Refusal | None:
+def _refusal(cost: Cost, limits: SpendingLimits, day: Period, month: Period) -> Refusal | None:
     for name, allowed, period, is_tokens in _checks(limits, day, month):
         spent, reserved, asked = (
             each.tokens if is_tokens else each.nano_usd for each in (period.spent, period.reserved, cost)
@@ -244,7 +244,7 @@ def _refusal(cost: Cost, limits: Limits, day: Period, month: Period) -> Refusal 
     return None
 
 
-def _left(limits: Limits, day: Period, month: Period) -> Left:
+def _left(limits: SpendingLimits, day: Period, month: Period) -> Left:
     def least(wants_tokens: bool) -> int | None:
         found = [
             allowed - (used.tokens if is_tokens else used.nano_usd)

@@ -18,7 +18,7 @@ class BudgetError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SpendingLimits:
     """The most that may be spent in a day and a month (UTC), in billionths of a dollar and in tokens; None: as much as
     one likes.
     """
@@ -33,7 +33,7 @@ class Limits:
 class Budget:
     """on_failure: what happens while the ledger can't be reached."""
 
-    limits: Limits
+    limits: SpendingLimits
     on_failure: OnFailure = "fail_closed"
 
 
@@ -45,13 +45,13 @@ def parse_budget(value: Any) -> Budget:
     if unknown:
         raise BudgetError(f"budget has no field {unknown[0]}; there are {', '.join(_LIMITS)} and on_failure")
     usd_day, usd_month = _number(value, "usd_day", MAX_USD), _number(value, "usd_month", MAX_USD)
-    limits = Limits(
+    limits = SpendingLimits(
         None if usd_day is None else nano_usd(usd_day),
         None if usd_month is None else nano_usd(usd_month),
         _whole(value, "tokens_day", MAX_TOKENS),
         _whole(value, "tokens_month", MAX_TOKENS),
     )
-    if limits == Limits():
+    if limits == SpendingLimits():
         raise BudgetError(f"budget needs at least one of {', '.join(_LIMITS)}")
     on_failure = value.get("on_failure", "fail_closed")
     if on_failure not in ("fail_closed", "fail_open"):

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from .ledger import Period, Sums
 from .money import usd
-from .policy import Budget, Limits
+from .policy import Budget, SpendingLimits
 
-NO_LIMITS: Final = Limits()
+NO_LIMITS: Final = SpendingLimits()
 
 
 def usage(sums: Sums | None, budget: Budget | None) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from tests.fakes import (
     FakeFeedbackStore,
     FakeFlights,
     FakeLedger,
+    FakeLimits,
     FakeMetrics,
     FakePages,
     FakeRateLimiter,
@@ -231,6 +232,7 @@ class World:
     exporter: SpanExporter | None = None
     ledger: FakeLedger | None = None
     rate_limiter: FakeRateLimiter = field(default_factory=FakeRateLimiter)
+    limits: FakeLimits | None = None
     telemetry: CollectingTelemetry = field(default_factory=CollectingTelemetry)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     pages: FakePages = field(default_factory=FakePages)
@@ -315,6 +317,7 @@ class World:
             ),
             keys=self.keys,
             rate_limiter=self.rate_limiter,
+            limits=self.limits or FakeLimits(self.clock),
             telemetry=telemetry,
             probes=self.probes,
             pages=self.pages,

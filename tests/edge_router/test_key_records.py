@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from edge_router.allowed_models import AllowedModels
 from edge_router.auth import Tenant
-from edge_router.budgets.policy import Budget
-from edge_router.budgets.policy import Limits as Spending
+from edge_router.budgets.policy import Budget, SpendingLimits
 from edge_router.caching.policy import TenantPolicy
 from edge_router.key_records import BrokenRecord, read_record
 from edge_router.limits.policy import Limits
@@ -48,7 +47,7 @@ def test_everything_that_a_record_can_say() -> None:
         scopes=frozenset({"infer", "metrics"}),
         residency="eu",
         models=AllowedModels(("edge", "gpt-4o*")),
-        budget=Budget(Spending(nano_usd_day=5 * 10**9), "fail_open"),
+        budget=Budget(SpendingLimits(nano_usd_day=5 * 10**9), "fail_open"),
         limits=Limits(60, 4, True, "fail_closed"),
     )
 

@@ -21,7 +21,7 @@ from edge_router.budgets.ledger import (
     Refusal,
 )
 from edge_router.budgets.money import NOTHING, Cost, nano_usd, usd
-from edge_router.budgets.policy import Limits
+from edge_router.budgets.policy import SpendingLimits
 from tests.fakes import MemorySql
 
 
@@ -32,7 +32,7 @@ def at(text: str) -> float:
 
 NOON = at("2026-11-28T12:00")
 ONE = Cost(1_000, 10)
-LIMITS = Limits(nano_usd_day=10_000, nano_usd_month=15_000, tokens_day=1_000, tokens_month=2_000)
+LIMITS = SpendingLimits(nano_usd_day=10_000, nano_usd_month=15_000, tokens_day=1_000, tokens_month=2_000)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def spent(ledger: Ledger, now_s: float = NOON) -> tuple[Cost, Cost]:
     return day.spent, day.reserved
 
 
-def refused(ledger: Ledger, cost: Cost, limits: Limits, now_s: float = NOON) -> Refusal:
+def refused(ledger: Ledger, cost: Cost, limits: SpendingLimits, now_s: float = NOON) -> Refusal:
     answer = ledger.reserve("asks too much", cost, limits, now_s)
     assert isinstance(answer, Refusal)
     return answer
@@ -76,31 +76,33 @@ def test_reservation_is_released(ledger: Ledger) -> None:
     ("limits", "refusal"),
     [
         pytest.param(
-            Limits(nano_usd_day=2_500),
+            SpendingLimits(nano_usd_day=2_500),
             Refusal("usd_day", 2_500, 1_000, 1_000, 1_000, at("2026-11-29T00:00")),
             id="dollars of the day",
         ),
         pytest.param(
-            Limits(nano_usd_month=2_999),
+            SpendingLimits(nano_usd_month=2_999),
             Refusal("usd_month", 2_999, 1_000, 1_000, 1_000, at("2026-12-01T00:00")),
             id="dollars of the month",
         ),
         pytest.param(
-            Limits(tokens_day=29), Refusal("tokens_day", 29, 10, 10, 10, at("2026-11-29T00:00")), id="tokens of the day"
+            SpendingLimits(tokens_day=29),
+            Refusal("tokens_day", 29, 10, 10, 10, at("2026-11-29T00:00")),
+            id="tokens of the day",
         ),
         pytest.param(
-            Limits(tokens_month=25),
+            SpendingLimits(tokens_month=25),
             Refusal("tokens_month", 25, 10, 10, 10, at("2026-12-01T00:00")),
             id="tokens of the month",
         ),
         pytest.param(
-            Limits(nano_usd_day=2_000, tokens_month=20),
+            SpendingLimits(nano_usd_day=2_000, tokens_month=20),
             Refusal("tokens_month", 20, 10, 10, 10, at("2026-12-01T00:00")),
             id="of several the one that holds longest",
         ),
     ],
 )
-def test_refusal(ledger: Ledger, limits: Limits, refusal: Refusal) -> None:
+def test_refusal(ledger: Ledger, limits: SpendingLimits, refusal: Refusal) -> None:
     """Spent, reserved and asked for together would be more than the limit. It says which, and until when."""
     ledger.reserve("spent", ONE, LIMITS, NOON)
     ledger.settle("spent", ONE, "m", NOON)
@@ -114,7 +116,7 @@ def test_refusal(ledger: Ledger, limits: Limits, refusal: Refusal) -> None:
 
 def test_last_cent(ledger: Ledger) -> None:
     """A limit can be reached, not passed."""
-    limits = Limits(nano_usd_day=2 * ONE.nano_usd)
+    limits = SpendingLimits(nano_usd_day=2 * ONE.nano_usd)
 
     assert ledger.reserve("a", ONE, limits, NOON) == Left(1_000, None)
     assert ledger.reserve("b", ONE, limits, NOON) == Left(0, None)
@@ -124,7 +126,7 @@ def test_last_cent(ledger: Ledger) -> None:
 
 def test_answer_that_cost_more_than_was_reserved(ledger: Ledger) -> None:
     """Counts in full. What is left is not less than nothing."""
-    limits = Limits(nano_usd_day=1_000)
+    limits = SpendingLimits(nano_usd_day=1_000)
     ledger.reserve("a", ONE, limits, NOON)
     ledger.settle("a", Cost(1_500, 15), "m", NOON)
 
@@ -156,7 +158,7 @@ def test_call_that_comes_again(ledger: Ledger, ended: str, again: Callable[[Ledg
 
 def test_reservation_that_comes_again(ledger: Ledger) -> None:
     """Is granted as before, and counts once, even when there is no room for another."""
-    limits = Limits(nano_usd_day=1_000)
+    limits = SpendingLimits(nano_usd_day=1_000)
 
     assert ledger.reserve("a", ONE, limits, NOON) == ledger.reserve("a", ONE, limits, NOON) == Left(0, None)
     assert spent(ledger) == (NOTHING, ONE)
@@ -277,7 +279,7 @@ def test_no_float_drift(ledger: Ledger) -> None:
 
 
 COSTS = st.builds(Cost, st.integers(0, 500), st.integers(0, 50))
-STATE_LIMITS = Limits(nano_usd_day=1_000, nano_usd_month=1_500, tokens_day=120, tokens_month=200)
+STATE_LIMITS = SpendingLimits(nano_usd_day=1_000, nano_usd_month=1_500, tokens_day=120, tokens_month=200)
 
 
 @dataclass(slots=True)

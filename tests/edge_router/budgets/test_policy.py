@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.budgets.policy import Budget, BudgetError, Limits, parse_budget
+from edge_router.budgets.policy import Budget, BudgetError, SpendingLimits, parse_budget
 
 
 def test_budget() -> None:
     """Dollars become whole billionths; what is not limited is None."""
     read = parse_budget({"usd_day": 0.1, "usd_month": 2, "tokens_day": 1000, "on_failure": "fail_open"})
 
-    assert read == Budget(Limits(100_000_000, 2_000_000_000, 1000, None), "fail_open")
+    assert read == Budget(SpendingLimits(100_000_000, 2_000_000_000, 1000, None), "fail_open")
 
 
 def test_defaults() -> None:
     """One limit is enough; without the ledger nothing is spent."""
-    assert parse_budget({"tokens_month": 5}) == Budget(Limits(tokens_month=5), "fail_closed")
+    assert parse_budget({"tokens_month": 5}) == Budget(SpendingLimits(tokens_month=5), "fail_closed")
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_any_json(value: Any) -> None:
     except BudgetError:
         return
 
-    assert budget.limits != Limits()
+    assert budget.limits != SpendingLimits()

@@ -1,0 +1,99 @@
+"""Limits on the real runtime: 50 requests at once against a limit of 10, counted by an isolate or by an object."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import httpx
+import openai
+import pytest
+
+from scripts.local.stack import Address, running_stack
+from tests.edge.control import Control, chat, easy
+from tests.edge_router.harness import SECRET, bearer, key_records
+
+pytestmark = pytest.mark.workerd
+
+LIMIT, CALLERS = 10, 50
+RECORDS = key_records(
+    rate={"tenant": "rate", "limits": {"requests_per_minute": LIMIT}},
+    ratestrict={"tenant": "ratestrict", "limits": {"requests_per_minute": LIMIT, "strict": True}},
+    many={"tenant": "many", "limits": {"concurrency": LIMIT}},
+    manystrict={"tenant": "manystrict", "limits": {"concurrency": LIMIT, "strict": True}},
+    once={"tenant": "once", "limits": {"requests_per_minute": 1, "strict": True}},
+)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Address]:
+    with running_stack(auth="keys", records=RECORDS.texts) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def control(address: Address) -> Iterator[Control]:
+    with httpx.Client(base_url=address.control_url, timeout=10) as client:
+        control = Control(client)
+        control.clear()
+        yield control
+        control.clear()
+
+
+def client(address: Address, key: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=address.url, headers=bearer(key), timeout=60, limits=limits)
+
+
+@pytest.mark.parametrize("key", ["rate", "ratestrict"])
+async def test_requests_in_a_minute(address: Address, key: str) -> None:
+    """Ten are let through, forty get 429 and when to come again."""
+    async with client(address, key) as callers:
+        responses = await asyncio.gather(*(callers.get("/v1/models") for _ in range(CALLERS)))
+
+    assert Counter(each.status_code for each in responses) == {200: LIMIT, 429: CALLERS - LIMIT}
+    refused = next(each for each in responses if each.status_code == 429)
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["ratelimit-policy"] == f'"requests";q={LIMIT};w=60'
+    if key == "ratestrict":
+        left = {int(each.headers["x-ratelimit-remaining-requests"]) for each in responses if each.status_code == 200}
+        assert left == set(range(LIMIT))
+        assert refused.headers["ratelimit"].startswith('"requests";r=0;t=')
+
+
+@pytest.mark.parametrize("key", ["many", "manystrict"])
+async def test_streams_at_a_time(address: Address, control: Control, key: str) -> None:
+    """Ten run, forty get 429; callers who leave make room."""
+    control.slow("ai", itl_ms=3000)
+    async with client(address, key) as callers:
+        async with AsyncExitStack() as open_streams:
+
+            async def status() -> int:
+                body = chat(easy(), model="edge", stream=True, use_cache=False)
+                asking = callers.stream("POST", "/v1/chat/completions", json=body)
+                return (await open_streams.enter_async_context(asking)).status_code
+
+            statuses = await asyncio.gather(*(status() for _ in range(CALLERS)))
+        assert Counter(statuses) == {200: LIMIT, 429: CALLERS - LIMIT}
+
+        for _ in range(200):  # another process has to see that they left
+            again = await callers.get("/v1/models")
+            if again.status_code == 200:
+                break
+            await asyncio.sleep(0.1)
+        assert again.status_code == 200
+
+
+def test_official_sdk(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raises its RateLimitError, after it waited as long as it was told to."""
+    waits: list[float] = []
+    monkeypatch.setattr("openai._base_client.time.sleep", waits.append)
+    with openai.OpenAI(base_url=f"{address.url}/v1", api_key=f"nsk_once_{SECRET}", max_retries=1) as sdk:
+        assert sdk.models.list().data
+        with pytest.raises(openai.RateLimitError) as raised:
+            sdk.models.list()
+
+    assert raised.value.code == "rate_limit_exceeded"
+    told_s = int(raised.value.response.headers["retry-after"])
+    assert [told_s <= wait_s <= 60 for wait_s in waits] == [True]
