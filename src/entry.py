@@ -1,5 +1,6 @@
 """The Worker: composes the gateway once per isolate and hands it every request."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from secrets import token_hex
@@ -12,7 +13,7 @@ from workers import WorkerEntrypoint, import_from_javascript
 from adapters.analytics import AnalyticsEngine
 from adapters.assets import AssetPages
 from adapters.cloud import FetchCloudRegions
-from adapters.conversions import install, raw
+from adapters.entrance import open_entrance
 from adapters.flights import DurableFlights
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
@@ -54,7 +55,7 @@ from limits import DurableLimits, TenantLimits
 from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
 
-install()
+BACKGROUND = WaitUntil()
 
 __all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Ledger", "Metrics", "SingleFlight", "TenantLimits"]
 
@@ -172,16 +173,21 @@ class Isolate:
         return cls._composed
 
 
+async def answer(request: WorkerRequest) -> Any:
+    """The JavaScript `Response`."""
+    try:
+        gateway, _ = Isolate.composed()
+    except SettingsError as exc:
+        return to_response(_misconfigured(exc))
+    return to_response(await gateway.handle(request, BACKGROUND))
+
+
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
-    """HTTP requests and the cron."""
+    """HTTP requests and the cron. Sees the isolate's first event only: the others come in by the short way."""
 
     async def fetch(self, request: Any) -> Any:
-        background = WaitUntil(self.ctx)
-        try:
-            gateway, _ = Isolate.composed()
-        except SettingsError as exc:
-            return to_response(_misconfigured(exc), background)
-        return to_response(await gateway.handle(WorkerRequest(raw(request)), background), background)
+        open_entrance(sys.modules[__name__], "Default", answer, self.scheduled)
+        return await answer(WorkerRequest(request.js_object))
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
         """controller.cron: which of those in wrangler.toml it is."""

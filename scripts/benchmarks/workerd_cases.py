@@ -134,6 +134,16 @@ def stream_servers(upstream_url: str) -> dict[str, Any]:
     }
 
 
+def nearside_server(name: str, variables: dict[str, Any], *, main: Path) -> dict[str, Any]:
+    """The file that workers.mjs reads: our Worker's code behind another main module, which exports its classes too."""
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
+    worker = _nearside(name, variables, config, vendored, {}, flags)
+    worker["modules"].insert(0, _module(main, main.parent))
+    return {"compatibilityDate": config["compatibility_date"], "servers": [worker]}
+
+
 def _nearside(
     name: str,
     variables: dict[str, Any],

@@ -9,9 +9,9 @@ from js import Object, ReadableStream, Response, TextEncoder, WritableStream
 from pyodide.ffi import JsException, create_proxy
 
 from adapters.javascript import from_object, to_object
+from adapters.runtime import keep_alive, run_eagerly
 from edge_router.errors import BodyTooLarge, RequestRejected
 from edge_router.location import CF_FIELDS, read_location
-from edge_router.ports import Background
 from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
 
@@ -20,19 +20,25 @@ UNCHECKED_BYTES = 16 * 1024  # sent before the caller's reading is looked at: ea
 # A body that is refused is read all the same, up to here: a connection with unread bytes is reset, and a caller who is
 # still sending never sees why.
 MAX_UNWANTED_BYTES = 64 * 1024 * 1024
+_NAMES = ("method", "url", "cf", *CF_FIELDS)
 
 
 class WorkerRequest:
-    """The gateway's `Request`. Reads of JavaScript properties cost microseconds each, so each happens once."""
+    """The gateway's `Request`."""
+
+    _names: Any = None  # a JavaScript array; made within an event, because a snapshot can't hold one
 
     def __init__(self, request: Any) -> None:
         self._request = request
+        # Each read of a property is a crossing of its own; one call of JSON.stringify reads all that its list names.
+        if self._names is None:
+            WorkerRequest._names = to_object(_NAMES)
+        facts: Any = from_object(request, self._names)
         self.headers: Mapping[str, str] = from_object(Object.fromEntries(request.headers))
-        self.method = str(request.method)
-        self._url = str(request.url)
+        self.method: str = facts["method"]
+        self._url: str = facts["url"]
         self.path = _path(self._url)
-        cf = request.cf
-        self.location = read_location({name: getattr(cf, name, None) for name in CF_FIELDS})
+        self.location = read_location(facts.get("cf"))
 
     @property
     def query(self) -> str:
@@ -77,13 +83,13 @@ class WorkerRequest:
         return b"".join(parts)
 
 
-def to_response(reply: Reply, background: Background) -> Any:
-    """The JavaScript `Response`; the events of a stream are pumped into it after it was returned."""
+def to_response(reply: Reply) -> Any:
+    """The JavaScript `Response`; the events of a stream are pumped into it as they come."""
     init = to_object({"status": reply.status, "headers": reply.headers})
     if isinstance(reply.body, str):
         return Response.new(reply.body or None, init)  # an empty text is a body, which no 204 may have
     sink = _Sink(reply.body)
-    background.run(sink.pump())
+    keep_alive(run_eagerly(sink.pump()))
     return Response.new(sink.readable, init)
 
 

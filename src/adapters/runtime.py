@@ -1,5 +1,6 @@
 """Clock, ids, log and background work of a Worker."""
 
+import asyncio
 import json
 import secrets
 import time
@@ -7,8 +8,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from js import clearTimeout, console, setTimeout
-from pyodide.ffi import create_proxy
+from js import Error, Promise, clearTimeout, console, setTimeout
+from pyodide.ffi import JsProxy, create_proxy
+from workers import import_from_javascript
 
 
 class WorkerClock:
@@ -66,14 +68,56 @@ class ConsoleLog:
         console.warn(json.dumps({"event": name, **facts}))
 
 
-class WaitUntil:
-    """`Background` on `ctx.waitUntil`: at most 30 s after the response. Scope: request."""
+def run_eagerly(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of work that never waits, else a JavaScript promise of it. What can be done at once is done here."""
+    running = _Running(work)
+    task = asyncio.Task(running.run(), loop=asyncio.get_running_loop(), eager_start=True)
+    return task.result() if task.done() else running.promise(task)
 
-    def __init__(self, ctx: Any) -> None:
-        self._ctx = ctx
+
+class _Running:
+    """Work that may turn out to wait."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+        self._settle: Any = None
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> Any:
+        try:
+            result = await self._work
+        except BaseException as exc:
+            if self._settle is None:
+                raise
+            self._settle.reject(Error.new(type(exc).__name__))
+            return None
+        if self._settle is not None:
+            self._settle.resolve(result)
+        return result
+
+    def promise(self, task: asyncio.Task[Any]) -> Any:
+        self._task = task  # asyncio itself does not keep it
+        self._settle = Promise.withResolvers()
+        return self._settle.promise
+
+
+def keep_alive(promise: Any) -> None:
+    """The current request goes on until the promise is settled, at most 30 s after its response."""
+    if isinstance(promise, JsProxy):
+        import_from_javascript("cloudflare:workers").waitUntil(promise)
+
+
+class WaitUntil:
+    """`Background` on the runtime's `waitUntil`: after the response, at most 30 s. Scope: the current request."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        self._ctx.waitUntil(work)
+        begun = Promise.withResolvers()
+
+        def begin() -> None:
+            begun.resolve(run_eagerly(work))
+
+        CLOCK.after(0, begin)
+        keep_alive(begun.promise)
 
 
 def new_id() -> str:

@@ -1,0 +1,155 @@
+"""The steps of a memory hit, each as often as it is told. Its clock stands still: the caller takes the time."""
+
+# mypy: ignore-errors
+# js and workers exist inside workerd only.
+
+import json
+
+from js import JSON, Request, Response
+from workers import WorkerEntrypoint
+
+import entry
+from adapters.analytics import AnalyticsEngine
+from adapters.http import WorkerRequest, to_response
+from adapters.runtime import new_id, run_eagerly
+from edge_router.replies import json_reply
+from edge_router.report import with_report
+
+Alerts, Counters, FeedbackLog = entry.Alerts, entry.Counters, entry.FeedbackLog
+Metrics, SingleFlight = entry.Metrics, entry.SingleFlight
+
+
+class NoBackground:
+    """What would run behind the response does not run."""
+
+    def run(self, work):
+        work.close()
+
+
+class ReadRequest(WorkerRequest):
+    """One whose body has been read."""
+
+    async def body(self):
+        return self.content
+
+
+class Kept:
+    """Telemetry that keeps the report of the last request."""
+
+    def record(self, report, background, *, tenant, status):
+        self.report = report
+
+
+class Steps:
+    """Made of one request, `facts` {url, method, headers, cf, body}, that the cache in memory has an answer for."""
+
+    def __init__(self, facts, env):
+        init = {"method": facts["method"], "headers": facts["headers"], "body": facts["body"], "cf": facts["cf"]}
+        self.js_request = Request.new(facts["url"], JSON.parse(json.dumps(init)))
+        self.health_request = Request.new(facts["url"].partition("/v1/")[0] + "/health")
+        self.content = facts["body"]
+        self.gateway, _ = entry.compose(env)
+        self.background = NoBackground()
+        self.kept = Kept()
+        self.recorders = list(self.gateway._telemetry)
+
+    async def prepare(self):
+        self.gateway._telemetry = [self.kept]
+        reply = await self.gateway.handle(self.request(), self.background)
+        assert "detail=memory" in reply.headers["cache-status"], reply.headers
+        self.report, self.reply = self.kept.report, reply
+        self.text = json.dumps({"id": "chatcmpl-1", "choices": [{"message": {"content": "Paris. " * 20}}]})
+        self.facts = self.report.body_json()
+        self.ready = self.request()
+        self.analytics = next(each for each in self.recorders if isinstance(each, AnalyticsEngine))
+        self.recorder = next(each for each in self.recorders if each is not self.analytics)
+
+    def request(self):
+        request = ReadRequest(self.js_request)
+        request.content = self.content
+        return request
+
+    async def nothing(self):
+        """A coroutine that does not wait."""
+
+    def run(self, name, times):
+        """What each step does stands in docs/benchmarks/hot-path.md."""
+        return getattr(self, "step_" + name)(times)
+
+    def step_empty(self, times):
+        for _ in range(times):
+            pass
+
+    def step_request(self, times):
+        for _ in range(times):
+            WorkerRequest(self.js_request)
+
+    def step_task(self, times):
+        for _ in range(times):
+            run_eagerly(self.nothing())
+
+    def step_new_id(self, times):
+        for _ in range(times):
+            new_id()
+
+    def step_handle(self, times):
+        for _ in range(times):
+            run_eagerly(self.gateway.handle(self.ready, self.background))
+
+    def step_health(self, times):
+        request = WorkerRequest(self.health_request)
+        for _ in range(times):
+            run_eagerly(self.gateway.handle(request, self.background))
+
+    def step_report_headers(self, times):
+        for _ in range(times):
+            self.report.headers()
+
+    def step_report_body(self, times):
+        for _ in range(times):
+            self.report.body_json()
+
+    def step_splice(self, times):
+        for _ in range(times):
+            with_report(self.text, self.facts)
+
+    def step_json_reply(self, times):
+        for _ in range(times):
+            json_reply(self.text, self.report)
+
+    def step_response(self, times):
+        for _ in range(times):
+            to_response(self.reply)
+
+    def step_bare_response(self, times):
+        for _ in range(times):
+            Response.new("hello")
+
+    def step_analytics(self, times):
+        for _ in range(times):
+            self.analytics.record(self.report, self.background, tenant="open", status=200)
+
+    def step_recorder(self, times):
+        for _ in range(times):
+            self.recorder.record(self.report, self.background, tenant="open", status=200)
+            self.recorder._waiting.clear()
+
+
+class Default(WorkerEntrypoint):
+    """Takes {"step", "times"}; {"prepare": facts} first."""
+
+    steps = None
+
+    async def fetch(self, request):
+        job = json.loads(await request.text())
+        if "prepare" in job:
+            env = entry.import_from_javascript("cloudflare:workers").env
+            Default.steps = Steps(job["prepare"], env)
+            answered = await Default.steps.gateway.handle(Default.steps.request(), entry.BACKGROUND)
+            try:
+                await Default.steps.prepare()
+            except AssertionError as exc:
+                return Response.new(str(exc) + str(answered.body), JSON.parse('{"status": 503}'))
+        else:
+            Default.steps.run(job["step"], job["times"])
+        return Response.new("done")
