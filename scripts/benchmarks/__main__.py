@@ -2,6 +2,7 @@
 
     scripts/bench               3 rounds of 10 s a case
     scripts/bench --quick       3 rounds of 2 s a case, in less than 90 s
+    scripts/bench --only memory-hit --only cache-hit-key --repeats 8 --seconds 3
 
 Our Worker runs on workerd alone (no local stack, no proxies), beside the smallest Python and JavaScript Workers, all
 in one run and in turn. Load: autocannon, on other cores than what it measures where there are two.
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.figures import markdown_table
+from scripts.benchmarks.figures import Sample, figure, markdown_table
 from scripts.benchmarks.machine import machine_facts
 from scripts.benchmarks.streams import GAP_MS, TOKENS, TTFT_MS, measure_streams, streams_table
 from scripts.benchmarks.workerd import BenchError, measure
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     command = shlex.join(["scripts/bench", *(sys.argv[1:] if argv is None else argv)])
     seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
-    cases = workerd_cases()
+    cases = [case for case in workerd_cases() if not arguments.only or case.name in arguments.only]
     facts = machine_facts()
     try:
         samples = measure(
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    if arguments.only:
+        print(_only(samples))
+        return 0
 
     try:
         stream_samples = measure_streams(
@@ -64,12 +68,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _only(samples: Mapping[str, Sequence[Sample]]) -> str:
+    """A line a case; of those after the first also how much more CPU each took, round by round."""
+    first, *_ = samples.values()
+    lines = []
+    for name, rounds in samples.items():
+        cpu = figure([sample.cpu_ms for sample in rounds])
+        more = figure([sample.cpu_ms - base.cpu_ms for sample, base in zip(rounds, first, strict=True)])
+        added = "" if rounds is first else f", {more.median:+.3f} ({more.least:+.3f} to {more.most:+.3f})"
+        lines.append(f"{name}: CPU {cpu.median:.3f} ms a request ({cpu.least:.3f} to {cpu.most:.3f}){added}")
+    return "\n".join(lines)
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--quick", action="store_true", help=f"{QUICK_SECONDS} s a case")
+    names = [case.name for case in workerd_cases()]
+    add(
+        "--only",
+        action="append",
+        choices=names,
+        metavar="CASE",
+        help=f"writes no page; may be repeated: {', '.join(names)}",
+    )
     add("--seconds", type=_positive, metavar="N", help=f"of each case in each round (default: {SECONDS})")
     add("--repeats", type=_positive, default=3, metavar="N", help="rounds (default: %(default)s)")
     add("--connections", type=_positive, default=8, metavar="N", help="open at a time (default: %(default)s)")

@@ -45,7 +45,7 @@ def measure(
     measured_cores, load_cores = split_cores()
     say("starting one workerd for each Worker …")
     stage()
-    with running_servers(workerd_servers()) as servers:
+    with running_servers(_needed(workerd_servers(), cases)) as servers:
         for case in cases:
             _check(case, servers[case.server])
         for server in servers.values():
@@ -61,6 +61,11 @@ def measure(
         for case in cases:
             _check(case, servers[case.server])
         return samples
+
+
+def _needed(servers: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:
+    names = {case.server for case in cases}
+    return {**servers, "servers": [server for server in servers["servers"] if server["name"] in names]}
 
 
 def _sample(case: Case, server: Server, seconds: int, connections: int, cores: set[int]) -> Sample:

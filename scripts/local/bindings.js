@@ -7,10 +7,30 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
 const post = (url, body) =>
   fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
+// Key records, for scripts/keys. No web page can send the header to another origin without asking first.
+const KEYS_PATH = "/_local/keys";
+const keyRecords = async (request, keys, id) => {
+  if (request.headers.get("nearside-local") !== "keys") return new Response(null, { status: 403 });
+  if (request.method === "GET" && id === "") {
+    const { keys: found } = await keys.list({ prefix: "key:" });
+    return Response.json({ ids: found.map(({ name }) => name.slice("key:".length)) });
+  }
+  if (request.method === "GET") {
+    const record = await keys.get(`key:${id}`);
+    return new Response(record, { status: record === null ? 404 : 200 });
+  }
+  if (request.method === "PUT") await keys.put(`key:${id}`, await request.text());
+  else if (request.method === "DELETE") await keys.delete(`key:${id}`);
+  else return new Response(null, { status: 405 });
+  return new Response(null, { status: 204 });
+};
+
 // The front: turns `nearside-emulate-cf: {"colo": "SIN", …}` into `request.cf`, which in production comes from
 // Cloudflare. Without the header the caller seems to come from nowhere: no colo is invented.
 export default {
   async fetch(request, env) {
+    const { pathname } = new URL(request.url);
+    if (pathname.startsWith(KEYS_PATH)) return keyRecords(request, env.KEYS, pathname.slice(KEYS_PATH.length + 1));
     let cf = {};
     const emulated = request.headers.get("nearside-emulate-cf");
     if (emulated !== null) {

@@ -1,14 +1,17 @@
 """Limits on the real runtime: 50 requests at once against a limit of 10, counted by an isolate or by an object."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from scripts.keying.__main__ import main
 from scripts.local.stack import Address, running_stack
 from tests.edge.control import Control, chat, easy
 from tests.edge_router.harness import SECRET, bearer, key_records
@@ -97,3 +100,24 @@ def test_official_sdk(address: Address, monkeypatch: pytest.MonkeyPatch) -> None
     assert raised.value.code == "rate_limit_exceeded"
     told_s = int(raised.value.response.headers["retry-after"])
     assert [told_s <= wait_s <= 60 for wait_s in waits] == [True]
+
+
+def test_keys_of_a_running_stack(address: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    """scripts/keys makes keys that get in, with what they may do, and takes them away."""
+
+    def keys(*arguments: str) -> Any:
+        assert main([*arguments, "--url", address.url, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    def status(key: str, path: str = "/v1/models") -> int:
+        return httpx.get(address.url + path, headers={"authorization": f"Bearer {key}"}, timeout=30).status_code
+
+    made = keys("create", "--tenant", "tool", "--scopes", "infer", "--expires", "1d")
+    assert [status(made["key"]), status(made["key"], "/v1/metrics")] == [200, 403]
+    again = keys("rotate", made["id"])
+    assert [status(each["key"]) for each in (made, again)] == [200, 200]
+
+    keys("revoke", made["id"])
+    listed = {each["id"]: (each["tenant"], each["state"]) for each in keys("list")}
+    assert listed[made["id"]] == ("tool", "disabled")
+    assert httpx.get(f"{address.url}/_local/keys").status_code == 403

@@ -45,5 +45,17 @@ match words:
         end(f"Success! Uploaded secret {name}")
     case ["secret", "list", "json"]:
         end(json.dumps([{"name": name, "type": "secret_text"} for name in state["made"] if name.isupper()]))
+    case ["kv", "key", "put", name, value, "KEYS"]:
+        state["kv"][name] = value
+        end(f'Writing the value "{value}" to key "{name}" on namespace KEYS.')
+    case ["kv", "key", "get", name, "KEYS"] if name in state["kv"]:
+        end(state["kv"][name])
+    case ["kv", "key", "list", prefix, "KEYS"]:
+        end(json.dumps([{"name": name} for name in state["kv"] if name.startswith(prefix)]))
+    case ["kv", "key", "delete", name, "KEYS"]:
+        state["kv"].pop(name, None)
+        end(f'Deleting the key "{name}" on namespace KEYS.')
+    case ["kv", "key", "get", *_]:
+        end("✘ [ERROR] A request to the Cloudflare API failed. key not found [code: 10009]", 1)
     case _:
         end("✘ [ERROR] not found [code: 10007]", 1)

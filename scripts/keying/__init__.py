@@ -1,0 +1,1 @@
+"""scripts/keys: API keys of scripts/dev and of a deployment."""
