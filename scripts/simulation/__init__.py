@@ -1,0 +1,1 @@
+"""A discrete-event model of Nearside at internet scale: docs/simulation.md"""
