@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import __version__, completions
-from .auth import OPEN_TENANT, Scope, Tenant, check_scope
+from .auth import OPEN_TENANT, Scope, Tenant, check_scope, read_key
+from .batches.api import BatchApi
 from .endpoints import MODELS_PREFIX, Call, Endpoints
 from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, RequestRejected, StoreError
 from .keyring import KeyRing
@@ -43,6 +44,8 @@ ASKING = frozenset(
     }
 )
 
+BATCH_PATHS = ("/v1/files", "/v1/batches")
+
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -58,6 +61,14 @@ class Request(Protocol):
 
     async def body(self) -> str:
         """Raises BodyTooLarge, and RequestRejected when it is not UTF-8."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, however large; instead of `body`."""
+        ...
+
+    async def discard(self) -> None:
+        """Reads what is left of the body for nobody: a connection with unread bytes is reset, and nobody sees why."""
         ...
 
 
@@ -83,8 +94,11 @@ class Gateway:
         log: Log,
         new_id: Callable[[], str],
         sampling: Sampling | None = None,
+        batches: BatchApi | None = None,
     ) -> None:
-        """probes: what `/ready` asks, by name. sampling: None when no spans are exported."""
+        """probes: what `/ready` asks, by name. sampling: None when no spans are exported. batches: None where there are
+        none.
+        """
         self._settings = settings
         self._keys = KeyRing(keys, clock, log)
         self._known_bodies: MemoryCache[JsonBody] = MemoryCache(max_bytes=KNOWN_BODIES_BYTES)
@@ -98,6 +112,7 @@ class Gateway:
         self._new_id = new_id
         self._sampling = sampling
         self._cors = _cors(settings)
+        self._batches = batches
         self._model = endpoints.model
         self._endpoints: dict[str, tuple[str, Endpoint, Scope]] = {
             "/": ("POST", endpoints.prompt, "infer"),
@@ -128,10 +143,7 @@ class Gateway:
         except GatewayError as exc:
             reply = self._refuse(exc, report, started_ms)
         except Exception as exc:  # the request boundary: a bug must still be an answer
-            trace = _traceback(exc)
-            self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__, traceback=trace)
-            message = "The gateway failed. The request id finds the details in its log."
-            reply = self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
+            reply = self._crash(exc, report, started_ms)
         reply.headers.setdefault("server-timing", f"total;dur={self._clock.elapsed_ms() - started_ms:.1f}")
         reply.headers["x-content-type-options"] = "nosniff"
         if report.limit_headers:
@@ -143,6 +155,36 @@ class Gateway:
         else:
             reply.body.on_end = lambda: self._record(report, reply.status, background)
         return reply
+
+    async def answer_later(
+        self, key_id: str | None, path: str, body: dict[str, Any], background: Background
+    ) -> tuple[Reply, Report]:
+        """One line of a batch, answered as if its key sent it now. key_id: None when the batch was left without a key.
+
+        Never raises. It counts to no rate limit: what waits in a batch is not in a hurry.
+        """
+        started_ms = self._clock.elapsed_ms()
+        report = Report(f"req_{self._new_id()}", auth_open=self._settings.auth == "open", is_asking=True)
+        try:
+            tenant = OPEN_TENANT if key_id is None else await self._keys.holder_of(key_id)
+            report.tenant = tenant.id
+            call = Call(
+                path=path,
+                body=body,
+                tenant=tenant,
+                cache_control=None,
+                forwarded={"x-request-id": report.request_id},
+                background=background,
+                report=report,
+                started_ms=started_ms,
+            )
+            reply = await self._endpoints[path][1](call)
+        except GatewayError as exc:
+            reply = self._refuse(exc, report, started_ms)
+        except Exception as exc:  # as for a request: the other lines of the batch go on
+            reply = self._crash(exc, report, started_ms)
+        self._record(report, reply.status, background)
+        return reply, report
 
     async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:
         """Name of each probe -> whether it answered well within PROBE_TIMEOUT_S."""
@@ -161,6 +203,9 @@ class Gateway:
         if request.path == "/dashboard" or (request.path == "/" and request.method in ("GET", "HEAD")):
             _check_method(request, "GET")
             return page_reply(await self._pages.html(request.path), report, is_secure=request.is_secure)
+        if self._batches is not None and request.path.startswith(BATCH_PATHS):
+            tenant = await self._let_in(request, "infer", report, background)
+            return await self._batches.handle(request, tenant, self._key_id(request), report)
         method, endpoint, scope = self._endpoint(request.path)
         _check_method(request, method)
         report.is_asking = request.path in ASKING
@@ -216,6 +261,16 @@ class Gateway:
             report.error_code = error.code or error.type
         self._log.event("refused", request_id=report.request_id, status=error.status, reason=error.code)
         return error_reply(error, report)
+
+    def _crash(self, exc: Exception, report: Report, started_ms: float) -> Reply:
+        trace = _traceback(exc)
+        self._log.event("crash", request_id=report.request_id, reason=type(exc).__name__, traceback=trace)
+        message = "The gateway failed. The request id finds the details in its log."
+        return self._refuse(GatewayError(message, code="internal_error"), report, started_ms)
+
+    def _key_id(self, request: Request) -> str | None:
+        """Of the key that was let in; None when none is asked for."""
+        return None if self._settings.auth == "open" else read_key(request.headers.get("authorization")).id
 
     def _record(self, report: Report, status: int, background: Background) -> None:
         if report.stay is not None:

@@ -42,6 +42,7 @@ class KeyRing:
         self._clock = clock
         self._log = log
         self._known: MemoryCache[_Admission] = MemoryCache(max_bytes=MAX_KNOWN, max_age_s=KNOWN_FOR_S)
+        self._holders: MemoryCache[Tenant] = MemoryCache(max_bytes=MAX_KNOWN, max_age_s=KNOWN_FOR_S)
         self._refused: MemoryCache[tuple[str, str | None]] = MemoryCache(max_bytes=MAX_REFUSED, max_age_s=REFUSED_FOR_S)
         self._logged: MemoryCache[bool] = MemoryCache(max_bytes=MAX_REFUSED, max_age_s=LOGGED_EVERY_S)
 
@@ -71,6 +72,19 @@ class KeyRing:
         tenant = record.to_tenant()
         self._known.put(mark, _Admission(tenant, until_s), 1, now_s)
         return tenant
+
+    async def holder_of(self, key_id: str) -> Tenant:
+        """The tenant of a key that was checked before, when its holder left work with us. Raises as `check` does."""
+        now_s = self._clock.now_s()
+        holder = self._holders.get(key_id, now_s)
+        if holder is None:
+            key = PresentedKey(key_id, "")
+            record = self._read(await self._fetch(key), key)
+            if record == read_record(_NOBODY) or record.disabled or now_s >= _end_of(record):
+                raise NotAuthenticated("The API key that left this request is no longer valid.")
+            holder = record.to_tenant()
+            self._holders.put(key_id, holder, 1, now_s)
+        return holder
 
     async def _fetch(self, key: PresentedKey) -> str | None:
         """A store that fails lets nobody in, and the error says that it is us."""

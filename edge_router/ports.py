@@ -296,3 +296,57 @@ class Log(Protocol):
     def warning(self, name: str, **facts: str | int | float | None) -> None:
         """Of what somebody should change."""
         ...
+
+
+class Upload(Protocol):
+    """One object that is being written in parts. Every method may raise StoreError."""
+
+    async def part(self, data: bytes) -> None:
+        """All parts but the last are of one size, at least 5 MiB."""
+        ...
+
+    async def complete(self) -> None: ...
+
+    async def abort(self) -> None: ...
+
+
+class Bucket(Protocol):
+    """Objects of any size by key, consistent. Every method may raise StoreError."""
+
+    async def put(self, key: str, data: bytes) -> None: ...
+
+    async def begin(self, key: str) -> Upload: ...
+
+    async def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        """length: None for the rest. An object that is not there is a StoreError."""
+        ...
+
+    async def body(self, key: str) -> Any:
+        """The whole as a stream that the runtime sends by itself; None when it is not there."""
+        ...
+
+    async def keys(self, prefix: str) -> list[str]:
+        """The first 1,000."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """At most 1,000; harmless for what is not there."""
+        ...
+
+
+class TenantBooks(Protocol):
+    """The `BatchBook` of each tenant (edge_router/batches/book.py), in a place of its own."""
+
+    async def ask(self, tenant: str, op: str, **facts: Any) -> Any:
+        """What the book's method `op` returns, as JSON-like data. Raises StoreError."""
+        ...
+
+
+class QueueMessage(Protocol):
+    """A message that comes again unless it is done with. Delivered at least once."""
+
+    body: Mapping[str, Any]
+
+    def ack(self) -> None: ...
+
+    def retry(self, delay_s: int) -> None: ...

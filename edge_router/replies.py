@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Protocol
+from typing import Any, Protocol
 
 from . import completions
 from .errors import GatewayError, MethodNotAllowed, NotCached
@@ -102,11 +102,15 @@ class EventStream:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to send. A body that is not a string is a stream of server-sent events."""
+    """What to send. A body that is not a string is a stream of server-sent events.
+
+    raw: the runtime's own stream, which it sends by itself instead of `body`.
+    """
 
     status: int
     body: str | Stream
     headers: dict[str, str] = field(default_factory=dict)
+    raw: Any = None
 
 
 def json_reply(body: str, report: Report, status: int = 200) -> Reply:

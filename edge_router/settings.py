@@ -217,6 +217,17 @@ class Variables(BaseModel):
     slow_grace_s: Annotated[float, Field(gt=0, le=600)] = _variable(
         "SLOW_GRACE_S", 15, "after a stream's first content, before its speed is judged"
     )
+    batch_retry_s: Annotated[float, Field(ge=0, le=3600)] = _variable(
+        "BATCH_RETRY_S",
+        2,
+        "before a batch's line that failed is tried again, and four times as long before each further attempt, five in "
+        "all (docs/batches.md)",
+    )
+    batch_lease_s: Annotated[float, Field(ge=1, le=86_400)] = _variable(
+        "BATCH_LEASE_S",
+        1200,
+        "for a part of a batch to be worked on, before it is given out again; more than a delivery's 15 minutes",
+    )
     telemetry: Literal["on", "off"] = _variable(
         "TELEMETRY", "on", "metrics, Analytics Engine points and spans are recorded (docs/telemetry.md)"
     )
@@ -261,8 +272,8 @@ class Settings:
     one request makes. stream_idle_s: the longest silence within a
     stream. heartbeat_s: silence after which a comment is sent, so that proxies keep the connection.
     min_tokens_per_s: a stream that is slower on average, measured from slow_grace_s after its first token on, counts
-    as failed; 0 turns that off. edge_share, quality_floor: what the router's thresholds follow from; one of them is
-    None. alert_webhook_url: empty when nobody is told.
+    as failed; 0 turns that off. batch_retry_s: before the second attempt of a batch's line. edge_share, quality_floor:
+    what the router's thresholds follow from; one of them is None. alert_webhook_url: empty when nobody is told.
     """
 
     auth: Literal["keys", "open"]
@@ -293,6 +304,7 @@ class Settings:
     heartbeat_s: float
     min_tokens_per_s: float
     slow_grace_s: float
+    batch_retry_s: float
     edge_share: float | None
     quality_floor: float | None
     telemetry: Literal["on", "off"]
@@ -359,6 +371,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         heartbeat_s=read.heartbeat_s,
         min_tokens_per_s=read.min_tokens_per_s,
         slow_grace_s=read.slow_grace_s,
+        batch_retry_s=read.batch_retry_s,
         edge_share=edge_share,
         quality_floor=read.quality_floor,
         telemetry=read.telemetry,

@@ -12,6 +12,7 @@ from workers import WorkerEntrypoint, import_from_javascript
 
 from adapters.analytics import AnalyticsEngine
 from adapters.assets import AssetPages
+from adapters.bucket import R2Bucket
 from adapters.cloud import FetchCloudRegions
 from adapters.entrance import open_entrance
 from adapters.flights import DurableFlights
@@ -24,9 +25,12 @@ from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
 from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
 from alerts import Alerts, DurableAlerts
+from batches import Batches, DurableBooks, messages_of
 from counters import Counters, DurableCounters
 from edge_router.alerts.watch import AlertWatch
 from edge_router.answering import Answering
+from edge_router.batches.api import BatchApi
+from edge_router.batches.worker import BatchWorker
 from edge_router.budgets.charging import Budgets
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.statistics import CacheStatistics
@@ -57,10 +61,21 @@ from single_flight import SingleFlight
 
 BACKGROUND = WaitUntil()
 
-__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Ledger", "Metrics", "SingleFlight", "TenantLimits"]
+__all__ = [
+    "Alerts",
+    "Batches",
+    "Counters",
+    "Default",
+    "FeedbackLog",
+    "Ledger",
+    "Metrics",
+    "SingleFlight",
+    "TenantLimits",
+]
 
 
 EVERY_MINUTE = "* * * * *"
+DEAD_LETTERS = "nearside-batches-dead"  # in wrangler.toml
 
 # At import, so that a deployed Worker has it in the snapshot of its memory that it starts from.
 SCORER, WHY_RULES = best_scorer()
@@ -136,8 +151,22 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
         log=log,
         new_id=new_id,
         sampling=Sampling(settings.trace_ratio, token_hex) if settings.otlp_endpoint else None,
+        batches=BatchApi(R2Bucket(env.BATCH_FILES), DurableBooks(getattr(env, "BATCHES", None)), clock, new_id),
     )
     return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log)
+
+
+def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:
+    """What the queue's messages are worked on with."""
+    return BatchWorker(
+        R2Bucket(env.BATCH_FILES),
+        DurableBooks(getattr(env, "BATCHES", None)),
+        gateway,
+        clock=CLOCK,
+        log=ConsoleLog(),
+        new_id=new_id,
+        retry_s=read_settings(_variables(env)).batch_retry_s,
+    )
 
 
 def _telemetry(env: Any, settings: Settings, recorder: Recorder) -> list[Telemetry]:
@@ -165,12 +194,20 @@ class Isolate:
     """What lives as long as the isolate. Built at the first event, because bindings need one."""
 
     _composed: tuple[Gateway, AlertWatch] | None = None
+    _batches: BatchWorker | None = None
 
     @classmethod
     def composed(cls) -> tuple[Gateway, AlertWatch]:
         if cls._composed is None:
             cls._composed = compose(import_from_javascript("cloudflare:workers").env)
         return cls._composed
+
+    @classmethod
+    def batches(cls) -> BatchWorker:
+        if cls._batches is None:
+            gateway, _ = cls.composed()
+            cls._batches = compose_batches(import_from_javascript("cloudflare:workers").env, gateway)
+        return cls._batches
 
 
 async def answer(request: WorkerRequest) -> Any:
@@ -183,11 +220,19 @@ async def answer(request: WorkerRequest) -> Any:
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
-    """HTTP requests and the cron. Sees the isolate's first event only: the others come in by the short way."""
+    """HTTP requests, the queue and the cron. Sees the isolate's first event only: the others come in by the short way."""
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance(sys.modules[__name__], "Default", answer, self.scheduled)
+        open_entrance(sys.modules[__name__], "Default", answer, scheduled=self.scheduled, queue=self.queue)
         return await answer(WorkerRequest(request.js_object))
+
+    async def queue(self, delivery: Any, env: Any, ctx: Any) -> None:
+        """What batches are to have done next, and what was delivered too often."""
+        messages = messages_of(delivery)
+        if str(delivery.queue) == DEAD_LETTERS:
+            await Isolate.batches().bury(messages)
+        else:
+            await Isolate.batches().take(messages, BACKGROUND)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
         """controller.cron: which of those in wrangler.toml it is."""

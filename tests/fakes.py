@@ -6,7 +6,7 @@ import math
 import sqlite3
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -523,6 +523,13 @@ class FakeRequest:
         if isinstance(self.content, Exception):
             raise self.content
         return self.content
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for byte in (await self.body()).encode():
+            yield bytes([byte])
+
+    async def discard(self) -> None:
+        """There is nothing on the way."""
 
 
 class Caller:

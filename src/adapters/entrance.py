@@ -40,8 +40,11 @@ class Entrance:
         return run_eagerly(self._answer(WorkerRequest(args[0])))
 
 
-def open_entrance(main: ModuleType, name: str, answer: Answer, scheduled: Callable[..., Any]) -> None:
-    """To be called within an event: what it makes can't be in a snapshot. name: of the entry class in `main`."""
+def open_entrance(main: ModuleType, name: str, answer: Answer, **others: Callable[..., Any]) -> None:
+    """To be called within an event: what it makes can't be in a snapshot. name: of the entry class in `main`.
+
+    others: what else the class has, by the events' names.
+    """
     runtime = next((each for path, each in sys.modules.items() if path.startswith("_cloudflare.introspection")), None)
     wrapper_func = getattr(runtime, "wrapper_func", None)
     if runtime is None or not callable(wrapper_func) or isinstance(wrapper_func, JsProxy):
@@ -49,7 +52,8 @@ def open_entrance(main: ModuleType, name: str, answer: Answer, scheduled: Callab
     use_microtasks()
     instance = Object.new()
     instance.fetch = Object  # only looked at: whether there is such a method
-    instance.scheduled = create_proxy(scheduled)
+    for event, method in others.items():
+        setattr(instance, event, create_proxy(method))
     # `Object(x)` is x itself, if x is an object: a class whose instances are all the same one.
     setattr(main, name, Object.bind(None, instance))
     runtime.wrapper_func = _javascript(Entrance(answer, wrapper_func).enter)

@@ -1,11 +1,11 @@
 """The Worker's own HTTP: a JavaScript `Request` in, a JavaScript `Response` out."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from js import Object, ReadableStream, Response, TextEncoder, WritableStream
+from js import Object, ReadableStream, Response, TextEncoder, Uint8Array, WritableStream
 from pyodide.ffi import JsException, create_proxy
 
 from adapters.javascript import from_object, to_object
@@ -15,6 +15,7 @@ from edge_router.location import CF_FIELDS, read_location
 from edge_router.replies import Reply, Stream
 from edge_router.requests import MAX_BODY_BYTES
 
+PIECE_BYTES = 256 * 1024  # of an upload: the network's own pieces are a few KiB, and each would cost its crossing
 MAX_UNREAD_BYTES = 256 * 1024  # of a stream whose caller reads slowly; then its model is read no further
 UNCHECKED_BYTES = 16 * 1024  # sent before the caller's reading is looked at: each look costs microseconds
 # A body that is refused is read all the same, up to here: a connection with unread bytes is reset, and a caller who is
@@ -64,6 +65,32 @@ class WorkerRequest:
         except UnicodeDecodeError as exc:
             raise RequestRejected("The body is not valid UTF-8.", code="invalid_json") from exc
 
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives."""
+        body = self._request.body
+        if not hasattr(body, "getReader"):
+            return
+        reader = body.getReader(to_object({"mode": "byob"}))
+        at_least = to_object({"min": PIECE_BYTES})
+        try:
+            while True:
+                result = await reader.read(Uint8Array.new(PIECE_BYTES), at_least)
+                if hasattr(result.value, "to_bytes") and result.value.byteLength:
+                    yield result.value.to_bytes()
+                if result.done:
+                    return
+        except JsException as exc:
+            raise RequestRejected("The body broke off.", code="body_cut") from exc
+        finally:
+            reader.releaseLock()
+
+    async def discard(self) -> None:
+        """As much as comes: the platform has a limit of its own, which a refused body can't exceed either."""
+        body = self._request.body
+        if hasattr(body, "getReader"):
+            with suppress(JsException):  # a caller who has left is not told anyway
+                await body.pipeTo(WritableStream.new())
+
     async def _read_bounded(self) -> bytes:
         """A body of unknown length, read no further than the limit."""
         body = self._request.body
@@ -87,6 +114,8 @@ def to_response(reply: Reply) -> Any:
     """The JavaScript `Response`; the events of a stream are pumped into it as they come."""
     init = to_object({"status": reply.status, "headers": reply.headers})
     if isinstance(reply.body, str):
+        if reply.raw is not None:
+            return Response.new(reply.raw, init)
         return Response.new(reply.body or None, init)  # an empty text is a body, which no 204 may have
     sink = _Sink(reply.body)
     keep_alive(run_eagerly(sink.pump()))

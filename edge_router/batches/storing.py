@@ -1,0 +1,53 @@
+"""Where files lie, and writing one of unknown size with little memory."""
+
+from urllib.parse import quote
+
+from ..ports import Bucket, Upload
+
+PART_BYTES = 8 * 1024 * 1024  # R2 wants parts of one size, of 5 MiB at least
+RANGE_BYTES = 4 * 1024 * 1024  # that are read at a time
+
+
+def file_key(tenant: str, file_id: str) -> str:
+    return f"files/{quote(tenant, safe='')}/{file_id}"
+
+
+def parts_prefix(tenant: str, batch_id: str) -> str:
+    """Of a batch's results while it runs."""
+    return f"parts/{quote(tenant, safe='')}/{batch_id}/"
+
+
+class PartWriter:
+    """Writes one object whose size nobody knows yet: what fits into one part is put at once, else it is uploaded in
+    parts. Holds one part.
+    """
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._waiting = bytearray()
+        self._upload: Upload | None = None
+        self.size_bytes = 0
+
+    async def write(self, data: bytes) -> None:
+        self.size_bytes += len(data)
+        self._waiting += data
+        while len(self._waiting) > PART_BYTES:
+            if self._upload is None:
+                self._upload = await self._bucket.begin(self._key)
+            part, self._waiting = bytes(self._waiting[:PART_BYTES]), self._waiting[PART_BYTES:]
+            await self._upload.part(part)
+
+    async def close(self) -> None:
+        data, self._waiting = bytes(self._waiting), bytearray()
+        if self._upload is None:
+            await self._bucket.put(self._key, data)
+            return
+        await self._upload.part(data)
+        await self._upload.complete()
+
+    async def abort(self) -> None:
+        """What was uploaded so far goes. Harmless when nothing was."""
+        self._waiting.clear()
+        if self._upload is not None:
+            await self._upload.abort()
