@@ -16,6 +16,7 @@ from edge_router.alerts.rules import Rule
 from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
 from edge_router.budgets.money import Cost
 from edge_router.budgets.policy import SpendingLimits
+from edge_router.batches.book import BatchBook
 from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
@@ -42,6 +43,7 @@ from edge_router.ports import (
     RateLimiter,
     Store,
     Telemetry,
+    Upload,
     UpstreamResponse,
     Vectors,
 )
@@ -759,3 +761,96 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     ledger: LedgerStore = FakeLedger(clock)
     several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, limits, telemetry, metrics)
     return *several, ledger, background, log, asked
+    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics)
+    return *several, background, log, asked
+
+
+@dataclass(slots=True)
+class MemoryBucket:
+    """Objects in a dictionary, or down."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    is_down: bool = False
+
+    async def put(self, key: str, data: bytes) -> None:
+        self._check()
+        self.objects[key] = data
+
+    async def begin(self, key: str) -> Upload:
+        self._check()
+        return MemoryUpload(self, key)
+
+    async def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
+        self._check()
+        if key not in self.objects:
+            raise StoreError("no such object")
+        return self.objects[key][offset : None if length is None else offset + length]
+
+    async def body(self, key: str) -> Any:
+        self._check()
+        return self.objects.get(key)
+
+    async def keys(self, prefix: str) -> list[str]:
+        self._check()
+        return [key for key in self.objects if key.startswith(prefix)][:1000]
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        self._check()
+        for key in keys:
+            self.objects.pop(key, None)
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise StoreError("no bucket")
+
+
+@dataclass(slots=True)
+class MemoryUpload:
+    """Parts that become an object at the end."""
+
+    bucket: MemoryBucket
+    key: str
+    parts: list[bytes] = field(default_factory=list)
+
+    async def part(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    async def complete(self) -> None:
+        self.bucket.objects[self.key] = b"".join(self.parts)
+
+    async def abort(self) -> None:
+        self.parts.clear()
+
+
+@dataclass(slots=True)
+class MemoryBooks:
+    """A book for each tenant, or down."""
+
+    clock: Clock
+    lease_s: float = 60.0
+    books: dict[str, BatchBook] = field(default_factory=dict)
+    is_down: bool = False
+
+    def book(self, tenant: str) -> BatchBook:
+        return self.books.setdefault(tenant, BatchBook(MemorySql(), lease_s=self.lease_s))
+
+    async def ask(self, tenant: str, op: str, **facts: Any) -> Any:
+        if self.is_down:
+            raise StoreError("no books")
+        sent = json.loads(json.dumps(facts))
+        result = getattr(self.book(tenant), op)(**sent, now_s=self.clock.now_s())
+        return json.loads(json.dumps(result))
+
+
+@dataclass(slots=True)
+class FakeMessage:
+    """A queue's message. outcome: what became of it; None: its consumer died."""
+
+    body: Mapping[str, Any]
+    outcome: Literal["ack", "retry"] | None = None
+
+    def ack(self) -> None:
+        self.outcome = "ack"
+
+    def retry(self, delay_s: int) -> None:
+        self.outcome = "retry"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from edge_router.answering import Answering
 from edge_router.auth import hash_secret
 from edge_router.budgets.charging import Budgets
+from edge_router.batches.api import BatchApi
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.policy import Lifetimes, Normalisation
 from edge_router.caching.statistics import CacheStatistics
@@ -242,6 +243,7 @@ class World:
     log: CollectingLog = field(default_factory=CollectingLog)
     background: CollectingBackground = field(default_factory=CollectingBackground)
     new_id: Callable[[], str] = field(default_factory=CountingIds)
+    batches: BatchApi | None = None
 
     def gateway(self) -> Gateway:
         settings = replace(
@@ -325,6 +327,7 @@ class World:
             log=self.log,
             new_id=self.new_id,
             sampling=self.sampling,
+            batches=self.batches,
         )
 
     async def ask(
