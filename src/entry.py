@@ -220,7 +220,7 @@ async def answer(request: WorkerRequest) -> Any:
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
-    """HTTP requests, the queue and the cron. Sees the isolate's first event only: the others come in by the short way."""
+    """HTTP requests, the queue and the cron. Sees the isolate's first request: the others come in by the short way."""
 
     async def fetch(self, request: Any) -> Any:
         open_entrance(sys.modules[__name__], "Default", answer, scheduled=self.scheduled, queue=self.queue)

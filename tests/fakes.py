@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 from edge_router.alerts.book import AlertBook
 from edge_router.alerts.findings import Observed
 from edge_router.alerts.rules import Rule
+from edge_router.batches.book import BatchBook
 from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
 from edge_router.budgets.money import Cost
 from edge_router.budgets.policy import SpendingLimits
-from edge_router.batches.book import BatchBook
 from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating

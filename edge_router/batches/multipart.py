@@ -32,7 +32,7 @@ def read_boundary(content_type: str | None) -> bytes:
     found = _BOUNDARY.search(parameters) if kind.strip().lower() == "multipart/form-data" else None
     if found is None:
         message = "Send the file as multipart/form-data with a boundary."
-        raise RequestRejected(message, code="invalid_content_type", status=415)
+        raise RequestRejected(message, code="unsupported_media_type", status=415)
     return (found.group(1) or found.group(2)).encode()
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from edge_router.answering import Answering
 from edge_router.auth import hash_secret
-from edge_router.budgets.charging import Budgets
 from edge_router.batches.api import BatchApi
+from edge_router.budgets.charging import Budgets
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.policy import Lifetimes, Normalisation
 from edge_router.caching.statistics import CacheStatistics
