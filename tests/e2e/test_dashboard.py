@@ -42,9 +42,10 @@ def open_dashboard(page: Page, address: Address) -> None:
 
 
 def documented_alerts() -> Any:
-    """The example in docs/metrics.md: two that are active or resolved."""
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    example = re.search(r"```json\n(.*?)```", page[page.index("## `GET /v1/alerts`") :], re.DOTALL)
+    """The example in docs/alerts.md: one that is active, one that is resolved."""
+    example = re.search(
+        r"```json\n(\{\s*\"object\": \"alerts\".*?)```", (ROOT / "docs" / "alerts.md").read_text(), re.DOTALL
+    )
     assert example is not None
     return json.loads(example.group(1))
 

@@ -11,7 +11,7 @@ const KINDS = {
   traffic: {
     lines: [["Requests", "--accent"], ["Errors", "--bad"]],
     style: (colour) => ({ fill: colour, paths: bars, points: { show: false } }),
-    write: count,
+    write: (n) => count(n ?? 0),
     steps: WHOLE_STEPS,
   },
   latency: {
@@ -22,7 +22,7 @@ const KINDS = {
 };
 
 export function showTraffic(place, series) {
-  const data = [series.map((point) => point.at_s), series.map((point) => point.requests), series.map((point) => point.errors)];
+  const data = [series.map((point) => point.at_s), ...["requests", "errors"].map((name) => series.map((point) => point[name] || null))]; // a bar of 0 would be a line
   update(place, "traffic", data, `Requests: ${sum(data[1])}, errors: ${sum(data[2])}, over the window`);
 }
 
@@ -68,7 +68,7 @@ function make(place, kind, data) {
       ...lines.map(([label, name]) => ({
         label,
         stroke: colour(name),
-        value: (_, value) => (value == null ? "–" : write(value)),
+        value: (_, value) => write(value),
         ...style(colour(name)),
       })),
     ],
@@ -80,7 +80,7 @@ function make(place, kind, data) {
 const half = ([first, second]) => (second === undefined ? 1 : (second - first) / 2); // of a point's time
 
 function lastKnown(data) {
-  const known = data[1].findLastIndex((value) => value !== null && value !== 0);
+  const known = data[1].findLastIndex((value) => value !== null);
   return known < 0 ? data[0].length - 1 : known;
 }
 
@@ -88,7 +88,7 @@ function time(atS, withSeconds) {
   return new Date(atS * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...(withSeconds && { second: "2-digit" }) });
 }
 
-const sum = (values) => values.reduce((total, value) => total + value, 0);
+const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
 
 const resizes = new ResizeObserver((entries) => {
   for (const { target } of entries) made.get(target)?.setSize({ width: target.clientWidth, height: HEIGHT_PX });
