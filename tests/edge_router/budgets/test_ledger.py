@@ -307,7 +307,7 @@ class AnyOrder(RuleBasedStateMachine):
         super().__init__()
         self.sql = MemorySql()
         self.ledger = Ledger(self.sql)
-        self.now_s = NOON
+        self.now_s = self.latest_s = NOON
         self.known: dict[str, Known] = {}
 
     @rule(target=ids, cost=COSTS)
@@ -354,6 +354,7 @@ class AnyOrder(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Clocks step back, reservations expire, days pass, the month changes."""
         self.now_s += seconds
+        self.latest_s = max(self.latest_s, self.now_s)
 
     @invariant()
     def sums_agree(self) -> None:
@@ -376,8 +377,10 @@ class AnyOrder(RuleBasedStateMachine):
         return sum((each.cost for each in found if not in_flight or (each.is_open and not each.has_expired)), NOTHING)
 
     def _is_remembered(self, reservation_id: str) -> bool:
-        """Calls are repeated within seconds; what comes days later may count anew."""
-        return self.now_s <= self.known[reservation_id].until_s
+        """Calls are repeated within seconds; what comes days later may count anew. What was forgotten stays so, also
+        when the clock steps back.
+        """
+        return self.latest_s <= self.known[reservation_id].until_s
 
     def _end(self, reservation_id: str, cost: Cost) -> None:
         known = self.known[reservation_id]
