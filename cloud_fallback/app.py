@@ -4,10 +4,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from cloud_fallback.tracing import make_tracer
 from cloud_fallback.upstream import Upstream
 
 MIRROR_EVERY_S = 1.0
+DESCRIPTION = Path(__file__).with_name("openapi.json")  # made by scripts/openapi
 
 
 def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -160,6 +162,9 @@ def _add_paths(
     async def list_models() -> Response:
         return JSONResponse({"object": "list", "data": [model.to_body() for model in catalog.models()]})
 
+    async def get_description() -> Response:
+        return FileResponse(DESCRIPTION, media_type="application/json")
+
     async def get_model(model_id: str) -> Response:
         return JSONResponse(catalog.find(model_id).to_body())
 
@@ -167,6 +172,7 @@ def _add_paths(
         ("/health", get_health),
         ("/ready", get_ready),
         ("/metrics", get_metrics),
+        ("/openapi.json", get_description),
         ("/v1/models", list_models),
         ("/v1/models/{model_id:path}", get_model),
     ):

@@ -202,7 +202,10 @@ class Gateway:
             return self._health(report) if request.path == "/health" else await self._ready(report)
         if request.path == "/dashboard" or (request.path == "/" and request.method in ("GET", "HEAD")):
             _check_method(request, "GET")
-            return page_reply(await self._pages.html(request.path), report, is_secure=request.is_secure)
+            return page_reply(await self._pages.text(request.path), report, is_secure=request.is_secure)
+        if request.path == "/openapi.json":
+            _check_method(request, "GET")
+            return json_reply(await self._pages.text(request.path), report)
         if self._batches is not None and request.path.startswith(BATCH_PATHS):
             tenant = await self._let_in(request, "infer", report, background)
             return await self._batches.handle(request, tenant, self._key_id(request), report)

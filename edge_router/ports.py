@@ -50,10 +50,10 @@ class Store(Protocol):
 
 
 class Pages(Protocol):
-    """The pages for people, as they were deployed."""
+    """What was deployed beside the code: the pages for people, and the API's description."""
 
-    async def html(self, path: str) -> str:
-        """The page that a path such as `/dashboard` names. Raises NotFound when it was not deployed."""
+    async def text(self, path: str) -> str:
+        """What a path such as `/dashboard` names. Raises NotFound when it was not deployed."""
         ...
 
 

@@ -393,9 +393,11 @@ class FakeFeedbackStore:
 
 
 class FakePages:
-    """`Pages` with one page at `/`, and none elsewhere."""
+    """`Pages` with a page at `/`, a document at `/openapi.json`, and nothing elsewhere."""
 
-    async def html(self, path: str) -> str:
+    async def text(self, path: str) -> str:
+        if path == "/openapi.json":
+            return '{"openapi": "3.1.0"}'
         if path != "/":
             raise NotFound("This deployment has no such page.", code="unknown_path")
         return "<!doctype html><title>Nearside</title>"

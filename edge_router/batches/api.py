@@ -53,7 +53,9 @@ class _ExpiresAfter(BaseModel):
     seconds: Annotated[int, Field(ge=3600, le=2_592_000)]
 
 
-class _CreateBatch(BaseModel):
+class CreateBatch(BaseModel):
+    """`POST /v1/batches`."""
+
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
     input_file_id: str
@@ -191,7 +193,7 @@ class BatchApi:
         return _Content(stream)
 
     async def _create(self, text: str, tenant: str, key_id: str | None) -> Json:
-        asked = validated(_CreateBatch, parse_json_object(text))
+        asked = validated(CreateBatch, parse_json_object(text))
         await self._file(tenant, asked.input_file_id, "input_file_id")
         now_s = int(self._clock.now_s())
         expiry = asked.output_expires_after

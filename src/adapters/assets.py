@@ -14,7 +14,7 @@ class AssetPages:
     def __init__(self, assets: Any) -> None:
         self._assets = assets
 
-    async def html(self, path: str) -> str:
+    async def text(self, path: str) -> str:
         try:
             response = await self._assets.fetch(ORIGIN + path)
             if response.status == 200:
