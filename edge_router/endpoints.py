@@ -36,7 +36,7 @@ from .replies import (
     reported_reply,
 )
 from .report import Report, with_report
-from .requests import ChatRequest, FeedbackRequest, parse_chat, parse_prompt, validated
+from .requests import FeedbackRequest, parse_chat, parse_prompt, validated
 from .settings import Settings
 from .sse import DONE_EVENT
 from .streaming import Send
@@ -160,6 +160,10 @@ class Endpoints:
         request = embeddings.parse_embeddings(call.body)
         if call.tenant.models is not None and not call.tenant.models.allows(embeddings.MODEL, "edge"):
             raise not_allowed()
+        call.report.residency = _residency(request.residency, call.tenant)
+        if call.report.residency is not None:
+            message = "Embeddings are made by Workers AI, which runs wherever there is room."
+            raise RequestRejected(message, param="residency", code="unsupported_value")
         report, tokens, cost_usd = call.report, embeddings.tokens_of(request), embeddings.cost_usd(request)
         cost = Cost(nano_usd(cost_usd), tokens)
         charge = await self._budgets.reserve(call.tenant, cost, report, call.background)
@@ -398,8 +402,10 @@ async def _together(work: Callable[[_Item], Awaitable[_Result]], items: Sequence
 
 
 def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
-    request = _resident(parse_chat(body), call.tenant)
-    call.report.residency = request.residency
+    request = parse_chat(body)
+    residency = call.report.residency = _residency(request.residency, call.tenant)
+    if residency != request.residency:
+        request = request.model_copy(update={"residency": residency})
     return ChatCall(
         request=request,
         body=body,
@@ -413,15 +419,13 @@ def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:
     )
 
 
-def _resident(request: ChatRequest, tenant: Tenant) -> ChatRequest:
-    """With the tenant's residency, which a request can't leave. Raises RequestRejected."""
+def _residency(asked: str | None, tenant: Tenant) -> str | None:
+    """The area that an answer must be made in: the tenant's, which a request can't leave. Raises RequestRejected."""
     agreed = tenant.residency
-    if agreed is None or request.residency == agreed:
-        return request
-    if request.residency is not None:
+    if agreed is not None and asked is not None and asked != agreed:
         message = f"Requests with this key stay in '{agreed}'."
         raise RequestRejected(message, param="residency", code="residency_not_allowed", status=403)
-    return request.model_copy(update={"residency": agreed})
+    return asked if agreed is None else agreed
 
 
 def _add_costs(whole: Report, part: Report) -> None:
