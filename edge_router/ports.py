@@ -236,6 +236,14 @@ class Telemetry(Protocol):
     def record(self, report: Report, background: "Background", *, tenant: str, status: int) -> None: ...
 
 
+class PointStore(Protocol):
+    """A dataset of points, one a request."""
+
+    def write(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Hands them over and waits for nothing. Never raises: who keeps them may drop them anyway."""
+        ...
+
+
 class MetricsStore(Protocol):
     """What each location saw, in a place of its own. Every method may raise StoreError."""
 

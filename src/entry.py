@@ -43,6 +43,7 @@ from edge_router.gateway import Gateway
 from edge_router.latency import LatencyTable
 from edge_router.latency_sharing import SharedLatencies
 from edge_router.learned import best_scorer
+from edge_router.metrics.points import PointRecorder
 from edge_router.metrics.reading import MetricsReader
 from edge_router.metrics.recorder import Recorder
 from edge_router.ports import Telemetry
@@ -173,7 +174,10 @@ def _telemetry(env: Any, settings: Settings, recorder: Recorder) -> list[Telemet
     """Who is told of each request that has ended."""
     if settings.telemetry == "off":
         return []
-    found: list[Telemetry] = [AnalyticsEngine(getattr(env, "ANALYTICS", None)), recorder]
+    found: list[Telemetry] = [recorder]
+    dataset = getattr(env, "ANALYTICS", None)
+    if dataset is not None:
+        found.append(PointRecorder(AnalyticsEngine(dataset), CLOCK))
     if settings.otlp_endpoint:
         endpoint, headers = settings.otlp_endpoint, settings.otlp_headers
         found.append(SpanExporter(endpoint, headers, FetchReceiver(), CLOCK, ConsoleLog(), random_hex=token_hex))

@@ -72,27 +72,32 @@ class Cell:
         is_error = report.error_code is not None
         is_rejected = status >= 400 and not is_error
         self.count("requests")
-        self.count("rejected", is_rejected)
-        self.count("errors", is_error)
-        self.count("timeouts", timed_out(report))
-        self.count("fallbacks", len(report.fallbacks))
+        if is_error or report.fallbacks:
+            self.count("errors", is_error)
+            self.count("timeouts", timed_out(report))
+            self.count("fallbacks", len(report.fallbacks))
+        # Most requests are hits for which nothing was asked; one that stands in for a failure is none of them.
+        if report.served_by != "exact-cache" or report.failed_status is not None:
+            self._note_call(report)
+        self.count("cost_avoided_usd", report.cost_avoided_usd or 0)
+        self.count("avoided_tokens", report.avoided_tokens)
+        self._note_cache(report)
+        self.time("client_rtt_ms", report.location.rtt_ms)
+        if is_rejected:
+            self.count("rejected")
+        elif not is_error:
+            self._note_times(report)
+
+    def _note_call(self, report: Report) -> None:
+        """What models and regions were asked for it."""
         self.count("collapsed", report.collapsed)
         self.count("hedges", report.hedged)
         self.count("budget_failures", report.budget is not None and "failed" in report.budget)
         self.count("escalations", report.cascade is not None and report.cascade.verdict == "escalated")
         self.count("cost_usd", report.cost_usd or 0)
-        self.count("cost_avoided_usd", report.cost_avoided_usd or 0)
-        self._note_tokens(report)
-        self._note_cache(report)
-        self.time("client_rtt_ms", report.location.rtt_ms)
-        self.time("cloud_rtt_ms", report.cloud_rtt_ms)
-        if not (is_rejected or is_error):
-            self._note_times(report)
-
-    def _note_tokens(self, report: Report) -> None:
         self.count("input_tokens", report.input_tokens)
         self.count("output_tokens", report.output_tokens)
-        self.count("avoided_tokens", report.avoided_tokens)
+        self.time("cloud_rtt_ms", report.cloud_rtt_ms)
 
     def _note_cache(self, report: Report) -> None:
         if report.cache == "hit":

@@ -55,12 +55,19 @@ def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
         variables={
             "ALERT_WEBHOOK_URL": f"{receiver.url}/alerts",
             "ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_TRACES_SAMPLER_ARG": 0,  # only what a test's own traceparent asks for
             "MEMORY_CACHE_MIB": 0,
             "STREAM_IDLE_S": 2,
             "EDGE_TIMEOUT_S": 4,
             "CLOUD_TIMEOUT_S": 4,
             "EDGE_RECHECK_S": 1,
             "SEMANTIC_TIMEOUT_S": 2,  # tests of what works; the default's 190 ms are too short for a busy machine
+        },
+        cloud_variables={
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_TRACES_SAMPLER": "parentbased_always_off",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
         },
     ) as running:
         yield running

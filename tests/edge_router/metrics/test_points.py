@@ -2,15 +2,17 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_router.location import Location
-from edge_router.metrics.points import BLOBS, DOUBLES, MAX_INDEX_BYTES, Record, data_point
+from edge_router.metrics.points import BLOBS, DOUBLES, MAX_INDEX_BYTES, MAX_TOGETHER, PointRecorder, data_point
 from edge_router.report import Report
+from tests.fakes import CollectingBackground, FakeClock
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "telemetry.md").read_text()
 
@@ -31,8 +33,8 @@ def test_columns_in_the_docs() -> None:
     """The table tells each column at its place, and no other."""
     cells = re.findall(r"`(blob|double)(\d+)` \| ([^|]*?) \|", PAGE)
 
-    assert [what for kind, _, what in cells if kind == "blob"] == [name for name, _ in BLOBS]
-    assert [what for kind, _, what in cells if kind == "double"] == [name for name, _ in DOUBLES]
+    assert [what for kind, _, what in cells if kind == "blob"] == list(BLOBS)
+    assert [what for kind, _, what in cells if kind == "double"] == list(DOUBLES)
     for kind, most in (("blob", 20), ("double", 20)):  # the platform's limits
         numbers = [int(number) for each, number, _ in cells if each == kind]
         assert numbers == list(range(1, len(numbers) + 1))
@@ -57,7 +59,7 @@ def test_point() -> None:
         hedged=True,
     )
 
-    assert data_point(Record(report, "acme", 200)) == {
+    assert data_point(report, "acme", 200) == {
         "indexes": ["acme"],
         "blobs": ["CDG", "cloud", "m1", "pinned", "weur", "miss", "200", "", "", ""],
         "doubles": [1000, 500, 12.5, 0.25, 0, 9.5, 7, 51, 0, 100, 0, 1, 1, 1, 1],
@@ -66,10 +68,34 @@ def test_point() -> None:
 
 def test_long_tenant() -> None:
     """Is cut to what the index takes, between two characters."""
-    (index,) = data_point(Record(asked(), "é" * 60, 200))["indexes"]
+    (index,) = data_point(asked(), "é" * 60, 200)["indexes"]
 
     assert index == "é" * 48
     assert len(index.encode()) <= MAX_INDEX_BYTES
+
+
+@dataclass(slots=True)
+class FakePoints:
+    """Batches, as they were written."""
+
+    batches: list[list[Mapping[str, Any]]] = field(default_factory=list)
+
+    def write(self, points: Sequence[Mapping[str, Any]]) -> None:
+        self.batches.append(list(points))
+
+
+async def test_recording() -> None:
+    """Points are written together behind the responses, never more at once than the platform takes."""
+    points, background = FakePoints(), CollectingBackground()
+    recorder = PointRecorder(points, FakeClock(), flush_after_s=0)
+    for number in range(MAX_TOGETHER + 3):
+        recorder.record(asked(total_ms=float(number)), background, tenant="acme", status=200)
+    assert [len(batch) for batch in points.batches] == [MAX_TOGETHER]
+    await background.finish()
+
+    assert [len(batch) for batch in points.batches] == [MAX_TOGETHER, 3]
+    written = [point["doubles"][0] for batch in points.batches for point in batch]
+    assert written == list(range(MAX_TOGETHER + 3))
 
 
 class WeightedQuantile:
@@ -107,9 +133,9 @@ def dataset() -> Iterator[sqlite3.Connection]:
     database.close()
 
 
-def fill(database: sqlite3.Connection, *records: Record) -> None:
+def fill(database: sqlite3.Connection, *records: tuple[Report, str, int]) -> None:
     for record in records:
-        point = data_point(record)
+        point = data_point(*record)
         row = [*point["indexes"], *point["blobs"], *point["doubles"], 2.0, 1.0]
         database.execute(f"INSERT INTO nearside_requests VALUES ({', '.join('?' * len(row))})", row)
 
@@ -125,9 +151,9 @@ def run(database: sqlite3.Connection, *naming: str) -> list[Mapping[str, Any]]:
 @pytest.mark.parametrize("naming", ["colo", "route"])
 def test_latency_queries(dataset: sqlite3.Connection, naming: str) -> None:
     """Percentiles of what was answered, most requests first."""
-    fill(dataset, *(Record(asked(route_reason="CDG", total_ms=float(ms)), "acme", 200) for ms in range(1, 101)))
-    fill(dataset, Record(asked("NRT", route_reason="NRT", total_ms=9.0), "acme", 200))
-    fill(dataset, Record(asked(total_ms=9999.0, error_code="upstream_error"), "acme", 502))
+    fill(dataset, *((asked(route_reason="CDG", total_ms=float(ms)), "acme", 200) for ms in range(1, 101)))
+    fill(dataset, (asked("NRT", route_reason="NRT", total_ms=9.0), "acme", 200))
+    fill(dataset, (asked(total_ms=9999.0, error_code="upstream_error"), "acme", 502))
     rows = run(dataset, naming, "p95_ms")
 
     assert [tuple(row.values()) for row in rows] == [("CDG", 200, 50, 95, 99), ("NRT", 2, 9, 9, 9)]
@@ -135,34 +161,34 @@ def test_latency_queries(dataset: sqlite3.Connection, naming: str) -> None:
 
 def test_ttft_query(dataset: sqlite3.Connection) -> None:
     """By model, of streams."""
-    fill(dataset, Record(asked(model="m1", ttft_ms=80.0), "acme", 200), Record(asked(model="m1"), "acme", 200))
+    fill(dataset, (asked(model="m1", ttft_ms=80.0), "acme", 200), (asked(model="m1"), "acme", 200))
 
     assert run(dataset, "streams") == [{"model": "m1", "streams": 2, "p50_ms": 80, "p95_ms": 80, "p99_ms": 80}]
 
 
 def test_hit_rate_query(dataset: sqlite3.Connection) -> None:
     """Of the look-ups, by tier."""
-    fill(dataset, Record(asked(cache="hit", cache_tier="memory"), "acme", 200))
-    fill(dataset, Record(asked(cache="hit", cache_tier="kv"), "acme", 200))
-    fill(dataset, *(Record(asked(cache="miss"), "acme", 200) for _ in range(2)))
-    fill(dataset, Record(asked(cache="bypass"), "acme", 200))
+    fill(dataset, (asked(cache="hit", cache_tier="memory"), "acme", 200))
+    fill(dataset, (asked(cache="hit", cache_tier="kv"), "acme", 200))
+    fill(dataset, *((asked(cache="miss"), "acme", 200) for _ in range(2)))
+    fill(dataset, (asked(cache="bypass"), "acme", 200))
 
     assert run(dataset, "lookups") == [{"lookups": 8, "hit_rate": 0.5, "memory": 0.25, "kv": 0.25, "semantic": 0}]
 
 
 def test_error_query(dataset: sqlite3.Connection) -> None:
     """Errors that are ours, also of streams that had begun well; timeouts whoever answered then."""
-    fill(dataset, *(Record(asked(), "acme", 200) for _ in range(6)))
-    fill(dataset, Record(asked(error_code="stream_cut"), "acme", 200))
-    fill(dataset, Record(asked(fallbacks=["m@weur: upstream_timeout"]), "acme", 200))
+    fill(dataset, *((asked(), "acme", 200) for _ in range(6)))
+    fill(dataset, (asked(error_code="stream_cut"), "acme", 200))
+    fill(dataset, (asked(fallbacks=["m@weur: upstream_timeout"]), "acme", 200))
 
     assert run(dataset, "error_rate") == [{"colo": "CDG", "requests": 16, "error_rate": 0.125, "timeout_rate": 0.125}]
 
 
 def test_cost_query(dataset: sqlite3.Connection) -> None:
     """By tenant, the dearest first."""
-    fill(dataset, Record(asked(cost_usd=0.5, input_tokens=3, output_tokens=4), "acme", 200))
-    fill(dataset, Record(asked(cost_usd=0.75), "zeta", 200), Record(asked(cost_avoided_usd=0.25), "acme", 200))
+    fill(dataset, (asked(cost_usd=0.5, input_tokens=3, output_tokens=4), "acme", 200))
+    fill(dataset, (asked(cost_usd=0.75), "zeta", 200), (asked(cost_avoided_usd=0.25), "acme", 200))
 
     assert run(dataset, "cost_usd") == [
         {"tenant": "zeta", "requests": 2, "cost_usd": 1.5, "avoided_usd": 0, "tokens": 0},

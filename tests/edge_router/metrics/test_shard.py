@@ -144,6 +144,12 @@ def test_too_many_cells() -> None:
         ),
         pytest.param({"cache": "hit", "cache_tier": "memory"}, 200, {"hits_memory": 1}, id="hit"),
         pytest.param({"cache": "bypass"}, 200, {"bypass": 1}, id="not looked up"),
+        pytest.param(
+            {"served_by": "exact-cache", "failed_status": 502, "hedged": True, "fallbacks": ["m: upstream_error"]},
+            200,
+            {"hedges": 1, "fallbacks": 1},
+            id="stored answer in an outage",
+        ),
         pytest.param({"cache": "stale", "cache_tier": "kv"}, 200, {"stale": 1}, id="stale"),
     ],
 )
