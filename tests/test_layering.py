@@ -11,10 +11,12 @@ ROOT = Path(__file__).parent.parent
 RUNTIME = {"js", "pyodide", "workers"}
 CLOUD = {"cloud_fallback", "fastapi", "starlette", "uvicorn", "httpx"}
 OF_SRC = {"src", "adapters", "entry"}
+CLIENT = ROOT / "edge_router" / "client"  # what callers use: it does I/O, and is no part of the Worker
 
 
 def modules(folder: str) -> Sequence[object]:
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted((ROOT / folder).rglob("*.py"))]
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths if CLIENT not in path.parents]
 
 
 def imported(path: Path) -> set[str]:
@@ -29,6 +31,24 @@ def imported(path: Path) -> set[str]:
 def test_module_of_the_core(module: Path) -> None:
     """Runs on plain CPython: no Workers, Pyodide, web framework, adapter or service code."""
     assert imported(module).isdisjoint(RUNTIME | CLOUD | OF_SRC)
+
+
+@pytest.mark.parametrize("module", [*modules("edge_router"), *modules("src")])
+def test_worker_without_client(module: Path) -> None:
+    """The Worker has no folder of that name (scripts/stage), so nothing in it may ask for one."""
+    nodes = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom)]
+
+    assert not [node.module for node in nodes if (node.module or "").removeprefix("edge_router.").startswith("client")]
+
+
+@pytest.mark.parametrize("module", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
+def test_module_of_the_client(module: Path) -> None:
+    """Needs httpx and tenacity; of the core, only the decoder of event streams."""
+    nodes = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.ImportFrom)]
+    of_core = {node.module for node in nodes if (node.module or "").startswith("edge_router")}
+
+    assert of_core <= {"edge_router.sse"}
+    assert imported(module).isdisjoint(RUNTIME | OF_SRC | CLOUD - {"httpx"})
 
 
 @pytest.mark.parametrize("module", modules("cloud_fallback"))
