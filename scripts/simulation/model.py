@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import simpy
 
-from edge_router.catalog import DEFAULT_MODELS, Catalog
 from edge_router.memory_cache import MemoryCache
 from edge_router.settings import read_settings
 from scripts.simulation.cloud import Call, CloudCalls, Isolate, Job
@@ -35,7 +34,7 @@ from scripts.simulation.scenario import Scenario
 from scripts.simulation.slots import Slots, Steps
 from scripts.simulation.stores import Aged, Kv
 from scripts.simulation.trace import NEVER_AGAIN, Trace, rates
-from scripts.simulation.world import CONTINENTS, World
+from scripts.simulation.world import CONTINENTS, Floats, World
 
 CLAIM_S: Final = 60.0  # edge_router/caching/refreshes.py: one caller refreshes a stale answer
 HOLD_S: Final = read_settings({}).cascade_hold_s
@@ -54,7 +53,10 @@ class Flight:
 
 
 class Simulation:
-    """One run. requests_per_s: of the whole traffic, of which the trace is the share `slice_share`."""
+    """One run. requests_per_s: of the whole traffic, of which the trace is the share `slice_share`.
+
+    region_rtts_s: colo × region, in place of the map's.
+    """
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Simulation:
         *,
         requests_per_s: float,
         slice_share: float = 1.0,
+        region_rtts_s: Floats | None = None,
         capacity: Capacity | None = None,
         seed: int = 0,
     ) -> None:
@@ -73,12 +76,13 @@ class Simulation:
         self._random = random.Random(seed)
         self._env = env = simpy.Environment()
         self._tally = Tally()
-        catalog = {model.id: model for model in Catalog(DEFAULT_MODELS).models}
+        catalog = {model.id: model for model in scenario.models}
         self._edge_model = catalog[scenario.edge.model]
         self._fast_model = catalog[scenario.cloud.fast_model]
         self._quality_model = catalog[scenario.cloud.quality_model]
         self._colo_rtts_s = world.colo_rtts_s()
-        of_wording, of_question = rates(scenario.traffic, requests_per_s * slice_share)
+        past_per_s = 0.0 if scenario.caches.begin_empty else requests_per_s * slice_share
+        of_wording, of_question = rates(scenario.traffic, past_per_s)
         caches = scenario.caches
         self._kv = Kv(caches, Aged(caches.ttl_s, of_wording, self._random))
         self._known = Aged(caches.ttl_s, of_question, self._random)
@@ -92,7 +96,7 @@ class Simulation:
             env,
             scenario,
             world.locations,
-            world.region_rtts_s(scenario.regions),
+            world.region_rtts_s(scenario.regions) if region_rtts_s is None else region_rtts_s,
             self._capacity,
             self._tally,
             self._random,
@@ -190,8 +194,9 @@ class Simulation:
         return job, delay_s
 
     def _isolate(self, colo: int, number: int, count: int) -> Isolate:
-        """In a slice every isolate has its memory, of which the other tenants fill their part; what isolates learn of
-        the regions they learn at the rate of the whole traffic, so there are fewer of these.
+        """In a slice every isolate has its memory, of which the other tenants fill their part. Of fleets there are as
+        many as the slice's traffic would have isolates: each learns of the regions from as many calls as in the whole,
+        but at a location with few requests from fewer.
         """
         isolate = self._isolates.get((colo, number))
         if isolate is None:

@@ -3,7 +3,8 @@
 Slices. Above the rate of one tenant the traffic is more tenants, and a slice of them is simulated: one tenant of k,
 with 1/k of the slots. Tenants share no cache entry, so the caches of a slice are exact; what the others hold of an
 isolate's memory is left out of its size. Queues wait longer in a slice than in the whole (k times the slots at the same
-load wait less: Erlang C), so their part of the latency is an upper bound.
+load wait less: Erlang C), so their part of the latency is an upper bound. Where a location's part of the slice is less
+than an isolate's traffic, isolates learn of the regions more slowly than in the whole, and hedge and break less.
 """
 
 from collections.abc import Callable
@@ -11,16 +12,19 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Final
 
+import numpy as np
+
 from scripts.simulation.model import Simulation
 from scripts.simulation.outcome import Capacity, Outcome
 from scripts.simulation.scenario import STRATEGIES, Scenario
 from scripts.simulation.trace import make_trace, tenant_count
-from scripts.simulation.world import World
+from scripts.simulation.world import CONTINENTS, World
 
 RATES: Final = (10, 100, 1_000, 10_000, 100_000)
-REQUESTS: Final = 20_000  # measured ones: 200 beyond the p99
+REQUESTS: Final = 10_000  # measured ones: 100 beyond the p99
 QUICK_REQUESTS: Final = 3_000
 LONGEST_S: Final = 3600.0
+LOAD_STEP_S: Final = 5.0
 PILOT_SHARE: Final = 0.3  # of the measured time
 PILOT_WARM_UP_S: Final = 30.0  # until the slots are as busy as they will be
 
@@ -42,8 +46,34 @@ def run(cell: Cell, progress: Callable[[int], None] = lambda _: None) -> Outcome
 
 
 def summary_of(cell: Cell) -> dict[str, Any]:
-    """As `run`, for another process to tell."""
-    return run(cell).summary()
+    """As `run`, for another process to tell; with the parts of the world, and the regions' load over time."""
+    outcome = run(cell)
+    return {**outcome.summary(), "by_continent": by_continent(outcome, cell), "load": load(outcome, cell)}
+
+
+def by_continent(outcome: Outcome, cell: Cell) -> dict[str, dict[str, float]]:
+    """Of the callers there: requests, and percentiles of the first token in seconds."""
+    metros = World(cell.scenario.network).metros
+    continents = np.array([metro.continent for metro in metros])[outcome.trace.metro[outcome.measured]]
+    found = {}
+    for code, name in CONTINENTS.items():
+        times = outcome.ttft_s[continents == code]
+        p50, p95, p99 = outcome.percentiles_s(times)
+        found[name] = {"requests": len(times), "p50": round(p50, 4), "p95": round(p95, 4), "p99": round(p99, 4)}
+    return found
+
+
+def load(outcome: Outcome, cell: Cell) -> dict[str, list[float]]:
+    """Calls per second that each region got, of the whole traffic, by steps of LOAD_STEP_S in the measured window."""
+    times: dict[str, list[float]] = {}
+    for at_s, region_id in outcome.tally.call_log:
+        times.setdefault(region_id, []).append(at_s - cell.scenario.warm_up_s)
+    end_s = float(outcome.trace.at_s[-1]) - cell.scenario.warm_up_s
+    edges = np.arange(0.0, end_s, LOAD_STEP_S)
+    return {
+        region_id: (np.histogram(at, edges)[0] / LOAD_STEP_S / outcome.slice_share).round(2).tolist()
+        for region_id, at in sorted(times.items())
+    }
 
 
 def capacity(cell: Cell) -> Capacity:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 from edge_router import memory_cache, regions
 from edge_router.caching.answers import LOOK_UP_TIMEOUT_S
+from edge_router.catalog import DEFAULT_MODELS, Model
 from edge_router.settings import Region, read_settings
 
 _SETTINGS: Final = read_settings({})
@@ -78,6 +79,7 @@ class Isolates:
 class Caches:
     ttl_s: float = assumed(_SETTINGS.lifetimes.ttl_s, "CACHE_TTL_S")
     swr_s: float = assumed(_SETTINGS.lifetimes.swr_s, "CACHE_SWR_S")
+    begin_empty: bool = assumed(False, "a choice: caches begin in steady state")
     kv_seen_s: float = assumed(60.0, "KV's cacheTtl: a place sees what it read, misses too, for so long")
     kv_hot_s: float = assumed(0.003, "median; Cloudflare tells 1 to 12 ms for hot reads (blog, September 2024)")
     kv_cold_s: float = assumed(0.06, "median; the documentation says tens to hundreds of milliseconds")
@@ -172,6 +174,7 @@ class Scenario:
     cloud: Cloud = Cloud()
     prices: Prices = Prices()
     regions: tuple[Region, ...] = REGIONS
+    models: tuple[Model, ...] = DEFAULT_MODELS
     warm_up_s: float = 75.0
     strategies: frozenset[Strategy] = frozenset(STRATEGIES)
 

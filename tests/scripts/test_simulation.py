@@ -12,13 +12,16 @@ import simpy
 
 from edge_router.memory_cache import MemoryCache
 from scripts.simulation.__main__ import main
-from scripts.simulation.outcome import BROKEN, HITS, REFUSED, TIERS, Capacity
+from scripts.simulation.model import Simulation
+from scripts.simulation.outcome import BROKEN, CLOUD, EDGE, HITS, REFUSED, TIERS, Capacity
 from scripts.simulation.runner import Cell, run, run_with
 from scripts.simulation.scenario import Scenario, ScenarioError, read_scenario
 from scripts.simulation.slots import Slots, Steps
+from scripts.simulation.source_table import SourceTable
 from scripts.simulation.stores import Aged, Kv
-from scripts.simulation.theory import che_hit_rate, erlang_c, lifetime_hit_rate, mean_wait_s
+from scripts.simulation.theory import che_hit_rate, erlang_c, lifetime_hit_rate, mean_wait_s, quantile_of_misses
 from scripts.simulation.trace import make_trace, zipf_shares
+from scripts.simulation.validate import through_model, validation_trace
 from scripts.simulation.world import World
 
 SHORT = Scenario(warm_up_s=20.0)
@@ -260,9 +263,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, scenario = tmp_path / "out.json", tmp_path / "short.toml"
     scenario.write_text("[traffic]\nquestions = 500\n")
 
-    assert main(["--quick", "--rate", "40", "--scenario", str(scenario), "--json", str(file)]) == 0
+    assert main(["--quick", "--rate", "20", "--processes", "1", "--scenario", str(scenario), "--json", str(file)]) == 0
     told = json.loads(file.read_text())
-    assert [(each["requests_per_s"], each["strategies"]) for each in told] == [(40.0, "all"), (40.0, "none")]
+    assert [(each["requests_per_s"], each["strategies"]) for each in told] == [(20.0, "all"), (20.0, "none")]
     assert told[0]["hit_rate"] > told[1]["hit_rate"] == 0
     assert "requests/s" in capsys.readouterr().out
 
@@ -273,3 +276,53 @@ def test_command_refuses_a_wrong_scenario(tmp_path: Path, capsys: pytest.Capture
 
     assert main(["--scenario", str(file)]) == 2
     assert "traffic.question is not known" in capsys.readouterr().err
+
+
+def test_sources_table() -> None:
+    """The baseline is fitted; 40 % hits can't bring its p95 to 1.9 s, a model 3.5 times as fast brings it to 1.1 s."""
+    table = SourceTable()
+    verdicts = {row.claim.name: row.verdict for row in table.rows}
+
+    assert table.rows[0].alone_s == pytest.approx(3.2, rel=0.001)
+    assert verdicts["semantic cache, 40 % hits"] == "no"
+    assert verdicts["fast model"] == "yes, alone"
+    assert verdicts["streaming, TTFT"].startswith("as a median")
+    assert table.sigma_needed()[0] > 4 * table.sigma_here()
+
+
+def test_p95_of_a_mixture() -> None:
+    """With 40 % of hits the p95 of all is that quantile of the misses: what the table's arithmetic rests on."""
+    misses_s = np.random.default_rng(1).lognormal(0.0, 0.5, 60_000)
+    everything_s = np.concatenate([np.zeros(40_000), misses_s])
+
+    expected_s = np.quantile(misses_s, quantile_of_misses(0.95, 0.4))
+    assert np.quantile(everything_s, 0.95) == pytest.approx(expected_s, rel=0.01)
+
+
+def test_validation_trace_through_the_model() -> None:
+    """What the stack is compared with: every request answered, its times at least those that are known."""
+    trace = validation_trace(seed=1)
+    outcome = through_model(trace, {}, seed=1)
+
+    assert outcome.share(REFUSED, BROKEN) == 0
+    assert 0.2 < outcome.share(*HITS) < 0.6
+    edge_ttfts_s = outcome.ttft_s[outcome.tier == EDGE]
+    cloud_ttfts_s = outcome.ttft_s[outcome.tier == CLOUD]
+    assert edge_ttfts_s == pytest.approx(np.full(len(edge_ttfts_s), 1.0))
+    assert cloud_ttfts_s.min() == pytest.approx(2.08, abs=0.02)
+
+
+def test_a_silent_region_hurts_less_with_hedging_and_breakers() -> None:
+    """Twenty seconds of silence are waited for only where nothing doubles the call and nothing closes the region."""
+    cloud = replace(SHORT.cloud, down_region="weur", down_for_s=10.0, down_kind="silent")
+    careful = replace(SHORT, cloud=cloud).only("regions", "hedging", "breakers")
+    careless = careful.without("hedging", "breakers")
+    world = World(SHORT.network, ["FRA", "AMS"])  # enough calls at each that they know what is late
+    trace = make_trace(careful, world, requests_per_s=40, duration_s=30, seed=1)
+    waiting = [
+        float(np.nanmean(Simulation(each, world, trace, requests_per_s=40, seed=1).run().ttft_s > 15))
+        for each in (careful, careless)
+    ]
+
+    assert waiting[1] > 0.9
+    assert waiting[0] < 0.2
