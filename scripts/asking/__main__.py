@@ -22,16 +22,15 @@ from typing import Any, TextIO
 
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scripts.asking.client import Asking, ask_all, pooled_client
 from scripts.asking.outcome import Outcome
 from scripts.asking.prompts import BrokenLine, Prompt, read_prompts
 from scripts.asking.summary import error_kinds, groups
 from scripts.asking.tables import cost_table, error_table, latency_table, raw_row
+from scripts.asking.terminal import Counter, positive, terminal
 
 PROBE_TIMEOUT_S = 5.0
-PLAIN_WIDTH = 120  # where no terminal says how wide it is
 LINES_NAMED = 10
 
 
@@ -42,7 +41,7 @@ class CannotAsk(Exception):
 def main(argv: Sequence[str] | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> int:
     """transport: in place of the network."""
     arguments = _arguments(argv)
-    progress_console, console = _console(stderr=True), _console(stderr=False)
+    progress_console, tables_console = terminal(stderr=True), terminal(stderr=False)
     results: list[tuple[Prompt, Outcome]] = []
     started_s = time.perf_counter()
     try:
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None, *, transport: httpx.AsyncBaseTranspo
     except OSError as exc:
         print(f"scripts/ask: cannot write {arguments.json}: {exc.strerror}", file=sys.stderr)
         return 2
-    failed = _report([outcome for _, outcome in results], time.perf_counter() - started_s, console)
+    failed = _report([outcome for _, outcome in results], time.perf_counter() - started_s, tables_console)
     if interrupted:
         print(f"scripts/ask: stopped after {len(results)} of {len(prompts)} prompts", file=sys.stderr)
         return 130
@@ -72,11 +71,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("file", type=Path, metavar="FILE.jsonl", help='one JSON object a line: {"prompt": "…"}')
     add("--url", default="http://127.0.0.1:8787", help="the gateway (default: %(default)s)")
     add("--key", default=os.environ.get("NEARSIDE_KEY"), help="API key (default: NEARSIDE_KEY)")
-    add("--concurrency", type=_positive, default=8, metavar="N", help="requests at a time (default: %(default)s)")
+    add("--concurrency", type=positive, default=8, metavar="N", help="requests at a time (default: %(default)s)")
     add("--stream", action=argparse.BooleanOptionalAction, default=True, help="needed for TTFT (default)")
     add("--model", default="auto", help="auto, edge, cloud or an id of GET /v1/models (default: %(default)s)")
-    add("--max-tokens", type=_positive, metavar="N", help="longest answer")
-    add("--limit", type=_positive, metavar="N", help="only the first N prompts")
+    add("--max-tokens", type=positive, metavar="N", help="longest answer")
+    add("--limit", type=positive, metavar="N", help="only the first N prompts")
     add("--json", type=Path, metavar="OUT.jsonl", help="write one row a request, as they end")
     add("--with-text", action="store_true", help="prompts and answers in these rows as well")
     add("--emulate-cf", type=_json_object, metavar="JSON", help="be somewhere else; understood by scripts/dev only")
@@ -93,7 +92,7 @@ def _run(
     transport: httpx.AsyncBaseTransport | None,
 ) -> bool:
     """True when the user stopped it; what was answered until then is in `results`."""
-    with _Counter(len(prompts), console) as counter:
+    with Counter("asking", len(prompts), console) as counter:
 
         def note(prompt: Prompt, outcome: Outcome) -> None:
             results.append((prompt, outcome))
@@ -171,59 +170,6 @@ def _report(outcomes: Sequence[Outcome], took_s: float, console: Console) -> int
     if any(kind.status == 401 for kind in kinds):
         console.print("401: give a key with --key or NEARSIDE_KEY; scripts/dev prints one, --no-auth needs none.")
     return sum(kind.count for kind in kinds)
-
-
-class _Counter:
-    """A progress bar on a terminal; elsewhere a line at every tenth."""
-
-    def __init__(self, total: int, console: Console) -> None:
-        self._total = total
-        self._console = console
-        self._done = 0
-        self._failed = 0
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            columns = (
-                TextColumn("asking"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[failed]}"),
-            )
-            self._bar = Progress(*columns, console=console)
-            self._task = self._bar.add_task("asking", total=total, failed="")
-
-    def __enter__(self) -> "_Counter":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, *, failed: bool) -> None:
-        self._done += 1
-        self._failed += failed
-        errors = f"{self._failed} failed" if self._failed else ""
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, failed=errors)
-        elif self._done * 10 // self._total > (self._done - 1) * 10 // self._total:
-            line = f"asked {self._done} of {self._total}{', ' if errors else ''}{errors}"
-            self._console.print(line, markup=False, highlight=False)
-
-
-def _console(*, stderr: bool) -> Console:
-    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=None if is_terminal else PLAIN_WIDTH)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_every_prompt_is_streamed_and_counted(prompts: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert "edge-model" in printed.out
     assert "0.002000" in printed.out
-    assert "asked 2 of 2" in printed.err
+    assert "asking: 2 of 2" in printed.err
 
 
 def test_a_failed_request_fails_the_run(prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""scripts/measure: models and endpoints compared, timed at the client."""

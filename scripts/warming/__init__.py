@@ -1,0 +1,1 @@
+"""scripts/warm: the cache filled before a launch."""
