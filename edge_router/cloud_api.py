@@ -37,7 +37,8 @@ async def error_of(response: UpstreamResponse, label: str) -> GatewayError:
     """What an answer with an error status means. The service's own errors are OpenAI-shaped and safe to repeat;
     anything else is not repeated.
     """
-    error = _error_object(await response.text())
+    is_own = response.header(REGION_HEADER) is not None
+    error = _error_object(await response.text()) if is_own else {}
     status, code, after_s = response.status, error.get("code"), retry_after_s(response)
     if status == 429:
         return UpstreamBusy("The cloud is rate limited.", code="rate_limited", retry_after_s=after_s)
@@ -53,7 +54,7 @@ async def error_of(response: UpstreamResponse, label: str) -> GatewayError:
         )
     if status == 504:
         return UpstreamTimeout(f"No answer from {label} in time.")
-    kind = RegionFailed if response.header(REGION_HEADER) is None else UpstreamError
+    kind = UpstreamError if is_own else RegionFailed
     return kind(f"{label} failed (status {status}).", code=str(code) if code else None, retry_after_s=after_s)
 
 

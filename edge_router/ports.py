@@ -49,6 +49,19 @@ class Store(Protocol):
         ...
 
 
+class Cipher(Protocol):
+    """Authenticated encryption with 256-bit keys and 96-bit nonces, each nonce used once. Raises StoreError.
+
+    bound: what is not encrypted but must be the same again.
+    """
+
+    async def encrypt(self, key: bytes, nonce: bytes, data: bytes, bound: bytes) -> bytes: ...
+
+    async def decrypt(self, key: bytes, nonce: bytes, data: bytes, bound: bytes) -> bytes | None:
+        """None when key, nonce, data and bound are not those of one encryption."""
+        ...
+
+
 class Pages(Protocol):
     """What was deployed beside the code: the pages for people, and the API's description."""
 

@@ -190,6 +190,12 @@ class Variables(BaseModel):
     memory_cache_mib: Annotated[int, Field(ge=0, le=64)] = _variable(
         "MEMORY_CACHE_MIB", 8, "of answers that each isolate keeps itself, for at most 60 s; 0: none"
     )
+    cache_encryption_keys: Annotated[tuple[Key, ...], BeforeValidator(_keys)] = _variable(
+        "CACHE_ENCRYPTION_KEYS",
+        (),
+        "`id:hex,id:hex`: stored answers are encrypted under the first and read under all of them (docs/caches.md)",
+        is_secret=True,
+    )
     ledger_timeout_s: Annotated[float, Field(gt=0, le=60)] = _variable(
         "LEDGER_TIMEOUT_S", 2, "for one call of a tenant's ledger, which is tried twice (docs/budgets.md)"
     )
@@ -266,6 +272,7 @@ class Settings:
     flight_wait_s: for the object of a single flight to say that it listens.
     lifetimes: of stored answers. cache_normalisation: which requests count as the same.
     memory_cache_bytes: what an isolate may keep of answers itself.
+    cache_encryption_keys: the first one encrypts stored answers, all of them decrypt; none: they stay as they are.
     fallback_keys: the first one signs the calls to the cloud; none: they go unsigned.
     edge_recheck_s: how long Workers AI is left alone once its free allocation is used up, midnight (UTC) at the latest.
     edge_timeout_s, cloud_timeout_s: from one call to its first token. answer_timeout_s: from the first call of all that
@@ -294,6 +301,7 @@ class Settings:
     lifetimes: Lifetimes
     cache_normalisation: Normalisation
     memory_cache_bytes: int
+    cache_encryption_keys: tuple[Key, ...]
     fallback_keys: tuple[Key, ...]
     ledger_timeout_s: float
     edge_timeout_s: float
@@ -361,6 +369,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         lifetimes=Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
         cache_normalisation=read.cache_normalisation,
         memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
+        cache_encryption_keys=read.cache_encryption_keys,
         fallback_keys=read.fallback_keys,
         ledger_timeout_s=read.ledger_timeout_s,
         edge_timeout_s=read.edge_timeout_s,

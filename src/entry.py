@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from secrets import token_hex
-from typing import Any
+from secrets import token_bytes, token_hex
+from typing import TYPE_CHECKING, Any
 
 from js import Object
 from pyodide.ffi import JsProxy
@@ -60,6 +60,9 @@ from limits import DurableLimits, TenantLimits
 from metrics import DurableMetrics, Metrics
 from single_flight import SingleFlight
 
+if TYPE_CHECKING:
+    from edge_router.caching.sealing import Sealer
+
 BACKGROUND = WaitUntil()
 
 __all__ = [
@@ -96,7 +99,9 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()
     fleet = Fleet(settings.regions, latencies, clock, breaks=settings.breakers == "on")
-    answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log)
+    answers = AnswerCache(
+        cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log, sealer=_sealer(settings)
+    )
     counters = DurableCounters(env.COUNTERS)
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
     metrics = DurableMetrics(getattr(env, "METRICS", None))
@@ -168,6 +173,16 @@ def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:
         new_id=new_id,
         retry_s=read_settings(_variables(env)).batch_retry_s,
     )
+
+
+def _sealer(settings: Settings) -> "Sealer | None":
+    """None, and nothing imported, when stored answers stay as they are."""
+    if not settings.cache_encryption_keys:
+        return None
+    from adapters.web_crypto import AesGcm
+    from edge_router.caching.sealing import Sealer
+
+    return Sealer(settings.cache_encryption_keys, AesGcm(), token_bytes)
 
 
 def _telemetry(env: Any, settings: Settings, recorder: Recorder) -> list[Telemetry]:

@@ -1,6 +1,8 @@
 """Every port of `edge_router` for tests: scripted, deterministic, without I/O."""
 
 import asyncio
+import hashlib
+import hmac
 import json
 import math
 import sqlite3
@@ -390,6 +392,24 @@ class FakeFeedbackStore:
 
     async def labelled(self, tenant: str) -> str:
         return self.table(tenant).labelled()
+
+
+class FakeCipher:
+    """`Cipher` with the properties of one, made of hashes."""
+
+    async def encrypt(self, key: bytes, nonce: bytes, data: bytes, bound: bytes) -> bytes:
+        hidden = _masked(key + nonce, data)
+        return hidden + hmac.digest(key, nonce + bound + hidden, "sha256")
+
+    async def decrypt(self, key: bytes, nonce: bytes, data: bytes, bound: bytes) -> bytes | None:
+        hidden, tag = data[:-32], data[-32:]
+        is_right = hmac.compare_digest(tag, hmac.digest(key, nonce + bound + hidden, "sha256"))
+        return _masked(key + nonce, hidden) if is_right else None
+
+
+def _masked(seed: bytes, data: bytes) -> bytes:
+    mask = hashlib.shake_256(seed).digest(len(data))
+    return bytes(byte ^ other for byte, other in zip(data, mask, strict=True))
 
 
 class FakePages:

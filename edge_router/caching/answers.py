@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..memory_cache import MemoryCache
@@ -11,6 +12,9 @@ from ..report import CacheTier
 from ..timers import Deadline
 from .entries import Entry, decode_entry, encode_entry
 from .purges import EVERYTHING, Purges, owner_of
+
+if TYPE_CHECKING:
+    from .sealing import Sealer
 
 MIN_STORE_TTL_S = 60  # the platform's minimum; an entry knows by itself when it is too old
 LOOK_UP_TIMEOUT_S = 0.19  # of two reads one after the other: an answer is to come at most 200 ms later than without
@@ -22,8 +26,12 @@ class AnswerCache:
     tenant: who asks. What was purged is never returned, and nothing is while nobody can tell.
     """
 
-    def __init__(self, store: Store, *, memory_bytes: int, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, store: Store, *, memory_bytes: int, clock: Clock, log: Log, sealer: "Sealer | None" = None
+    ) -> None:
+        """sealer: None when the store may read what it keeps. The isolate's own memory holds plain text either way."""
         self._store = store
+        self._sealer = sealer
         self._memory: MemoryCache[Entry] = MemoryCache(max_bytes=memory_bytes)
         self._purges = Purges(store, clock)
         self._clock = clock
@@ -61,7 +69,10 @@ class AnswerCache:
         self._memory.put(key, entry, entry.size_bytes, self._clock.now_s())
         ttl_s = max(MIN_STORE_TTL_S, ceil(entry.kept_s))
         try:
-            await self._store.put(_name(tenant, key), encode_entry(entry), ttl_s=ttl_s)
+            text = encode_entry(entry)
+            if self._sealer is not None:
+                text = await self._sealer.seal(text, tenant=tenant, name=key)
+            await self._store.put(_name(tenant, key), text, ttl_s=ttl_s)
         except StoreError as exc:
             self._log.event("store_failed", request_id=request_id, reason=exc.message)
             return False
@@ -102,6 +113,10 @@ class AnswerCache:
             text = await self._store.get(_name(tenant, key))
         else:
             text, _ = await asyncio.gather(self._store.get(_name(tenant, key)), self._purges.load(tenant, tags))
+        if text and self._sealer is not None:
+            text = await self._sealer.open(text, tenant=tenant, name=key)
+            if text is None:  # written before there were keys, under one that is gone, or altered
+                self._log.event("entry_not_opened", key=key[:12])
         return decode_entry(text) if text else None
 
 

@@ -177,7 +177,7 @@ class Stack:
             control_url=control_url,
             keys={**stored, **records},
             config=config,
-            state=self._logs / "state",
+            state=self.state,
             reload=reload,
         )
         url = self._start_worker(spec, deadline_s)
@@ -208,6 +208,11 @@ class Stack:
                 raise StackError(f"{name} did not log {until!r} within {within_s:g} s")
             time.sleep(0.05)
         return text
+
+    @property
+    def state(self) -> Path:
+        """The folder where the emulated KV, Durable Objects and buckets keep what they are given."""
+        return self._logs / "state"
 
     def kill_region(self, region_id: str) -> None:
         """Ends its cloud fallback at once, as a machine that is lost. Its gate stays, and refuses."""

@@ -57,6 +57,7 @@ def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
             "ALERT_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
             "OTEL_TRACES_SAMPLER_ARG": 0,  # only what a test's own traceparent asks for
+            "CACHE_ENCRYPTION_KEYS": f"new:{'ab' * 32},old:{'cd' * 32}",
             "MEMORY_CACHE_MIB": 0,
             "STREAM_IDLE_S": 2,
             "EDGE_TIMEOUT_S": 4,

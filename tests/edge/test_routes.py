@@ -78,14 +78,19 @@ def test_slow_model_is_left_while_another_can_make_it(edge: httpx.Client, contro
 
 
 def test_residency_chooses_the_region(edge: httpx.Client, control: Control) -> None:
-    """An easy question leaves the edge for a region in the area; nothing is cached, and another area is refused."""
+    """An easy question leaves the edge for a region in the area; nothing is cached, and another area is refused.
+
+    Not even with both caches asked for: models, embedder, index and the other region hear nothing of it.
+    """
     question = easy()
 
-    inside = [ask(edge, question, "ZRH", residency="eu") for _ in range(2)]
+    inside = [ask(edge, question, "ZRH", residency="eu", use_cache=True, semantic_cache=True) for _ in range(2)]
     nowhere = ask(edge, question, "ZRH", residency="mars")
 
     assert [each.headers["nearside-cloud-region"] for each in inside] == ["weur", "weur"]
     assert {each.headers["nearside-route-reason"] for each in inside} == {"residency"}
     assert {each.headers["cache-status"] for each in inside} == {"nearside; fwd=bypass"}
-    assert control.counters()["ai"] == 0
+    counters = control.counters()
+    assert [counters[target] for target in ("ai", "embed", "vectorize")] == [0, 0, 0]
+    assert counters["cloud"] == {"weur": 2, "wnam": 0}
     assert (nowhere.status_code, nowhere.json()["error"]["param"]) == (400, "residency")

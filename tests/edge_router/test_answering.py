@@ -9,6 +9,7 @@ import pytest
 
 from edge_router.auth import hash_secret
 from edge_router.catalog import DEFAULT_MODELS, Model
+from edge_router.cloud_api import REGION_HEADER
 from edge_router.errors import CloudUnavailable, FlightLost, UpstreamError
 from edge_router.ports import Store
 from edge_router.replies import Reply
@@ -69,8 +70,9 @@ def cloud_down(call: CloudCall) -> FakeUpstreamResponse:
 
 
 def cloud_says(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> World:
-    """A world whose regions all answer the same."""
-    return World(cloud=cloud(lambda call: FakeUpstreamResponse.plain(body, status=status, headers=headers)))
+    """A world whose regions all answer the same, by our own service."""
+    own = {REGION_HEADER: "here", **(headers or {})}
+    return World(cloud=cloud(lambda call: FakeUpstreamResponse.plain(body, status=status, headers=own)))
 
 
 def entry_of(world: World) -> str:

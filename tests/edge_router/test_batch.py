@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edge_router.cloud_api import REGION_HEADER
 from edge_router.endpoints import CONCURRENT_CALLS
 from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
@@ -165,7 +166,7 @@ async def test_prompt_that_the_cloud_refuses() -> None:
     """Is told in its place too."""
     world = World()
     refusal = {"error": {"message": "Bad.", "param": "messages", "code": "bad"}}
-    world.cloud.handler = lambda call: FakeUpstreamResponse.plain(refusal, status=400)
+    world.cloud.handler = lambda call: FakeUpstreamResponse.plain(refusal, status=400, headers={REGION_HEADER: "fra"})
     body = read_json(await ask(world, [SIMPLE_PROMPT, COMPLEX_PROMPT]))
 
     assert body["responses"] == ["Paris, says edge-small-1.", None]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edge_router.cloud_api import REGION_HEADER
 from edge_router.errors import GatewayError, UpstreamError
 from edge_router.relay import StreamRelay
 from edge_router.replies import EventStream
@@ -96,6 +97,7 @@ async def test_model_that_fails_after_the_headers() -> None:
     assert broken.cancels == 1
 
 
+OWN = {REGION_HEADER: "fra"}
 REFUSAL = b'{"error": {"message": "Bad n.", "param": "n", "code": "bad_n"}}'
 
 
@@ -110,7 +112,7 @@ REFUSAL = b'{"error": {"message": "Bad n.", "param": "n", "code": "bad_n"}}'
             id="breaks off",
         ),
         pytest.param(
-            lambda: FakeUpstreamResponse(THINKING_S, b"oops", status=500),
+            lambda: FakeUpstreamResponse(THINKING_S, b"oops", status=500, headers=OWN),
             5.0,
             "upstream_error",
             "upstream_error",
@@ -118,7 +120,7 @@ REFUSAL = b'{"error": {"message": "Bad n.", "param": "n", "code": "bad_n"}}'
         ),
         pytest.param(lambda: stream_of(STALL), 0.03, "upstream_error", "upstream_timeout", id="never answers"),
         pytest.param(
-            lambda: FakeUpstreamResponse(THINKING_S, REFUSAL, status=400),
+            lambda: FakeUpstreamResponse(THINKING_S, REFUSAL, status=400, headers=OWN),
             5.0,
             "invalid_request_error",
             "bad_n",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from edge_router.caching.policy import Lifetimes
+from edge_router.cloud_api import REGION_HEADER
 from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
 from tests.edge_router.harness import (
@@ -238,7 +239,7 @@ async def test_refused_request_is_no_outage() -> None:
     await asked(around, body)
     around.clock.advance(LATE_S + 300)
     refusal = {"error": {"message": "No.", "type": "invalid_request_error", "param": None, "code": "no"}}
-    around.cloud.handler = lambda call: FakeUpstreamResponse.plain(refusal, status=400)
+    around.cloud.handler = lambda call: FakeUpstreamResponse.plain(refusal, status=400, headers={REGION_HEADER: "fra"})
 
     assert (await asked(around, body)).status == 400
 
