@@ -42,17 +42,17 @@ async def test_no_header_echoes_the_request(texts: list[str], stream: bool, plac
     """Whatever field a text stands in; log, metrics and keys hear nothing of it either."""
     text = " ".join(texts)
     tool = {"type": "function", "function": {"name": "f", "description": text}}
-    fields: dict[str, Any] = {
+    variants: dict[str, dict[str, Any]] = {
         "content": {},
         "model": {"model": text},
         "user": {"user": text},
         "stop": {"stop": [text]},
         "tools": {"tools": [tool]},
         "x": {text: text},
-    }[place]
+    }
     world = World()
 
-    reply = await world.ask(chat_body(f"{COMPLEX_PROMPT} {text}", stream=stream, use_cache=True, **fields))
+    reply = await world.ask(chat_body(f"{COMPLEX_PROMPT} {text}", stream=stream, use_cache=True, **variants[place]))
     await whole(reply)
     keys = await world.kept()
 
