@@ -14,7 +14,7 @@ from adapters.analytics import AnalyticsEngine
 from adapters.assets import AssetPages
 from adapters.bucket import R2Bucket
 from adapters.cloud import FetchCloudRegions
-from adapters.entrance import open_entrance
+from adapters.entrance import open_entrance, plan_entrance
 from adapters.flights import DurableFlights
 from adapters.http import WorkerRequest, to_response
 from adapters.javascript import from_object
@@ -238,29 +238,43 @@ async def answer(request: WorkerRequest) -> Any:
     return to_response(await gateway.handle(request, BACKGROUND))
 
 
+async def queue(delivery: Any, env: Any, ctx: Any) -> None:
+    """What batches are to have done next, and what was delivered too often."""
+    messages = messages_of(delivery)
+    if str(delivery.queue) == DEAD_LETTERS:
+        await Isolate.batches().bury(messages)
+    else:
+        await Isolate.batches().take(messages, BACKGROUND)
+
+
+async def scheduled(controller: Any, env: Any, ctx: Any) -> None:
+    """controller.cron: which of those in wrangler.toml it is."""
+    gateway, alerts = Isolate.composed()
+    if controller.cron == EVERY_MINUTE:
+        await alerts.run(controller.scheduledTime / 1000)
+        return
+    health = await gateway.health_of()
+    ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
+
+
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
-    """HTTP requests, the queue and the cron. Sees the isolate's first request: the others come in by the short way."""
+    """HTTP requests, the queue and the cron, until the first event has opened the short way for the others."""
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance(sys.modules[__name__], "Default", answer, scheduled=self.scheduled, queue=self.queue)
-        return await answer(WorkerRequest(request.js_object))
+        open_entrance()
+        # One that was on its way in when another opened the entrance is not wrapped by the SDK.
+        return await answer(WorkerRequest(getattr(request, "js_object", request)))
 
     async def queue(self, delivery: Any, env: Any, ctx: Any) -> None:
-        """What batches are to have done next, and what was delivered too often."""
-        messages = messages_of(delivery)
-        if str(delivery.queue) == DEAD_LETTERS:
-            await Isolate.batches().bury(messages)
-        else:
-            await Isolate.batches().take(messages, BACKGROUND)
+        open_entrance()
+        await queue(delivery, env, ctx)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
-        """controller.cron: which of those in wrangler.toml it is."""
-        gateway, alerts = Isolate.composed()
-        if controller.cron == EVERY_MINUTE:
-            await alerts.run(controller.scheduledTime / 1000)
-            return
-        health = await gateway.health_of()
-        ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
+        open_entrance()
+        await scheduled(controller, env, ctx)
+
+
+plan_entrance(sys.modules[__name__], Default.__name__, answer, scheduled=scheduled, queue=queue)
 
 
 def _misconfigured(error: SettingsError) -> Reply:

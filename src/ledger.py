@@ -9,6 +9,7 @@ from typing import Any
 from js import Response
 from workers import DurableObject
 
+from adapters.entrance import open_entrance
 from adapters.object_sql import ObjectSql
 from adapters.objects import ask_object
 from edge_router.budgets import ledger
@@ -31,6 +32,7 @@ class Ledger(DurableObject):
         self._ledger = ledger.Ledger(ObjectSql(ctx.storage))
 
     async def fetch(self, request: Any) -> Any:
+        open_entrance()
         call = json.loads(await request.text())
         return Response.new(json.dumps({"result": self._answer(call, time.time())}))
 

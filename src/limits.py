@@ -9,6 +9,7 @@ from typing import Any
 from js import Response
 from workers import DurableObject
 
+from adapters.entrance import open_entrance
 from adapters.object_sql import ObjectSql
 from adapters.objects import ask_object
 from edge_router.errors import StoreError
@@ -29,6 +30,7 @@ class TenantLimits(DurableObject):
         self._book: LimitBook | None = None
 
     async def fetch(self, request: Any) -> Any:
+        open_entrance()
         call = json.loads(await request.text())
         return Response.new(json.dumps({"result": self._answer(call, time.time())}))
 

@@ -15,6 +15,7 @@ from pyodide.ffi import JsException, create_once_callable, create_proxy, to_js
 from workers import DurableObject, import_from_javascript
 
 from adapters.cloud import FetchCloudRegions
+from adapters.entrance import open_entrance
 from adapters.flights import CLAIM_PATH, ROLE_HEADER
 from adapters.javascript import to_object
 from adapters.runtime import CLOCK
@@ -28,7 +29,6 @@ from edge_router.settings import Region
 from edge_router.timers import Deadline
 
 _KEPT_HEADERS = ("content-type", "server-timing", "retry-after", REGION_HEADER)
-_COUNT_BYTES = ByteLengthQueuingStrategy.new(to_object({"highWaterMark": 0}))
 
 
 class SingleFlight(DurableObject):
@@ -47,6 +47,7 @@ class SingleFlight(DurableObject):
         self._claimed_until_s = 0.0
 
     async def fetch(self, request: Any) -> Any:
+        open_entrance()
         facts = json.loads(await request.text())
         if request.url.endswith(CLAIM_PATH):
             return Response.new(json.dumps({"granted": self._claim(facts["for_s"])}))
@@ -120,12 +121,16 @@ class _Flight:
 class _Reader:
     """`Reader` as a JavaScript stream, the body of one caller's answer. on_leave: the caller went away."""
 
+    _count_bytes: Any = None  # made within an event, because a snapshot can't hold a JavaScript object
+
     def __init__(self, on_leave: Callable[["_Reader"], None]) -> None:
+        if self._count_bytes is None:
+            _Reader._count_bytes = ByteLengthQueuingStrategy.new(to_object({"highWaterMark": 0}))
         self._on_leave = on_leave
         source = Object.new()
         start = create_once_callable(self._start)
         source.start, source.cancel = start, _DEPARTURES.of(self)
-        self.readable = ReadableStream.new(source, _COUNT_BYTES)
+        self.readable = ReadableStream.new(source, self._count_bytes)
 
     def send(self, piece: Any) -> None:
         try:

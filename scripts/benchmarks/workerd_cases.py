@@ -179,6 +179,8 @@ def _bindings(name: str, config: dict[str, Any]) -> dict[str, Any]:
         "analyticsEngineDatasets": {
             entry["binding"]: {"dataset": entry["dataset"]} for entry in config.get("analytics_engine_datasets", [])
         },
+        "r2Buckets": {entry["binding"]: entry["bucket_name"] for entry in config.get("r2_buckets", [])},
+        "queueProducers": {entry["binding"]: entry["queue"] for entry in config.get("queues", {}).get("producers", [])},
     }
 
 

@@ -10,7 +10,8 @@ slower.
 """
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -19,7 +20,7 @@ from pyodide.ffi import JsProxy, create_proxy
 
 from adapters.event_loop import use_microtasks
 from adapters.http import WorkerRequest
-from adapters.runtime import run_eagerly
+from adapters.runtime import ConsoleLog, run_eagerly
 
 Answer = Callable[[WorkerRequest], Coroutine[Any, Any, Any]]
 
@@ -30,6 +31,7 @@ class Entrance:
     def __init__(self, answer: Answer, wrapper_func: Callable[..., Any]) -> None:
         self._answer = answer
         self._wrapper_func = wrapper_func
+        self._is_used = False
 
     def enter(self, instance: Any, name: str, *args: Any) -> Any:
         """Stands for the runtime's `wrapper_func`. Instances of ours are objects of JavaScript, others of Python."""
@@ -37,17 +39,37 @@ class Entrance:
             return self._wrapper_func(name == "test", instance, name, *args)
         if not isinstance(instance, JsProxy):
             return run_eagerly(instance.fetch(args[0]))
+        if not self._is_used:
+            self._is_used = True
+            ConsoleLog().event("entrance_used")  # only a log can tell: the answers are the same by either way
         return run_eagerly(self._answer(WorkerRequest(args[0])))
 
 
-def open_entrance(main: ModuleType, name: str, answer: Answer, **others: Callable[..., Any]) -> None:
-    """To be called within an event: what it makes can't be in a snapshot. name: of the entry class in `main`.
+class _Plan:
+    """What `open_entrance` is to open. Scope: isolate."""
 
-    others: what else the class has, by the events' names.
+    open: Callable[[], None] | None = None
+
+
+def plan_entrance(main: ModuleType, name: str, answer: Answer, **others: Callable[..., Any]) -> None:
+    """At import. name: of the entry class in `main`. others: what else the class has, by the events' names."""
+    _Plan.open = partial(_open, main, name, answer, others)
+
+
+def open_entrance() -> None:
+    """To be called by each event that comes in by the runtime's way: the isolate's first may be any, of a Durable
+    Object too. Not at import: what it makes can't be in a snapshot.
     """
+    opening, _Plan.open = _Plan.open, None
+    if opening is not None:
+        opening()
+
+
+def _open(main: ModuleType, name: str, answer: Answer, others: Mapping[str, Callable[..., Any]]) -> None:
     runtime = next((each for path, each in sys.modules.items() if path.startswith("_cloudflare.introspection")), None)
     wrapper_func = getattr(runtime, "wrapper_func", None)
     if runtime is None or not callable(wrapper_func) or isinstance(wrapper_func, JsProxy):
+        ConsoleLog().warning("entrance_closed", reason="this runtime is built otherwise")
         return
     use_microtasks()
     instance = Object.new()

@@ -15,8 +15,7 @@ from adapters.runtime import new_id, run_eagerly
 from edge_router.replies import json_reply
 from edge_router.report import with_report
 
-Alerts, Counters, FeedbackLog = entry.Alerts, entry.Counters, entry.FeedbackLog
-Metrics, SingleFlight = entry.Metrics, entry.SingleFlight
+globals().update({name: getattr(entry, name) for name in entry.__all__ if name != "Default"})  # the objects' classes
 
 
 class NoBackground:
