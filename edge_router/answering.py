@@ -24,6 +24,7 @@ from .feedback import FeedbackBook
 from .fleet import Fleet
 from .latency_sharing import SharedLatencies
 from .ports import Clock, CloudRegions, EdgeModels, Flights, Log, Vectors
+from .prompts.shaping import PromptTools
 from .region_watch import RegionWatch
 from .report import CacheTier, Report, with_report
 from .requests import JsonBody, parse_chat
@@ -63,6 +64,7 @@ class Answering:
         """feedback: None when nothing is kept for ratings."""
         self._settings = settings
         self._decider = decider
+        self._prompts = PromptTools(decider)
         self._latencies = latencies
         self._cache = cache
         self._statistics = statistics
@@ -115,6 +117,8 @@ class Answering:
     async def answer(self, call: ChatCall) -> Answer | StreamedAnswer:
         """The report of `call` is filled in as far as its headers need it. Raises GatewayError."""
         self._check_model(call)
+        if _is_shaped(call):
+            call = self._prompts.shape(call)
         asked, report = read_directives(call.body, call.cache_control), call.report
         is_stored = call.request.residency is None  # no store here can promise where it lies
         key = self._key(call, call.body) if is_stored and (asked.look_up or asked.store) else None
@@ -154,7 +158,7 @@ class Answering:
     def explain(self, call: ChatCall) -> dict[str, Any]:
         """What would be done with this call, and why. Runs nothing."""
         self._check_model(call)
-        return self._decider.explain(call)
+        return self._decider.explain(self._prompts.shape(call) if _is_shaped(call) else call)
 
     def _check_model(self, call: ChatCall) -> None:
         allowed = call.tenant.models
@@ -311,6 +315,11 @@ class Answering:
         chunks[0] = with_report(chunks[0], facts)
         chunks[-1] = with_report(chunks[-1], facts)
         return StreamedAnswer(chunks)
+
+
+def _is_shaped(call: ChatCall) -> bool:
+    """Whether anything is to be done to the prompt."""
+    return bool(call.tenant.prompts or call.request.optimize_prompt or call.request.fit_context)
 
 
 def _chunks_of(answer: Answer | StreamedAnswer | None) -> list[str] | None:

@@ -10,6 +10,7 @@ from .budgets.policy import Budget
 from .caching.policy import DEFAULT_POLICY, TenantPolicy
 from .errors import NotAuthenticated, RequestRejected
 from .limits.policy import Limits
+from .prompts.rules import PromptRules
 
 Scope = Literal["infer", "metrics", "cache", "admin"]
 INFER_ONLY: Final[frozenset[Scope]] = frozenset({"infer"})
@@ -33,6 +34,7 @@ class Tenant:
     semantic_cache: whether near questions may share answers. semantic_threshold: how sure that must be, in (0, 1].
     cascade: whether edge models' answers are checked. cache: how answers are kept.
     residency: the area where the tenant's answers must be made. budget: what it may spend.
+    prompts: what is done to its prompts.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Tenant:
     budget: Budget | None = None
     models: AllowedModels | None = None
     limits: Limits | None = None
+    prompts: PromptRules | None = None
 
 
 OPEN_TENANT: Final = Tenant("open")  # whom everyone is when AUTH=open; no record may have this name

@@ -38,11 +38,23 @@ class Decider:
         self._fleet = fleet
         self._residencies = {region.residency for region in fleet.regions if region.residency}
         self._cloud_ids = {model.id for model in settings.catalog.models if model.side == "cloud"}
+        self._smallest_window = min(model.context_window_tokens for model in settings.catalog.models)
         self._scorer = scorer
         self._thresholds = scorer.thresholds(edge_share=settings.edge_share, quality_floor=settings.quality_floor)
         self._offset_of = offset_of
         self._latencies = latencies
         self._clock = clock
+
+    def complexity_of(self, call: ChatCall) -> float:
+        """Of the question alone, in [0, 1]."""
+        return self._scorer.score(call.request.last_user_text)
+
+    def window_tokens(self, call: ChatCall) -> int:
+        """The largest context window that a model for this call may have; 0 when there is no such model."""
+        asked, catalog = call.request.model, self._catalog_for(call)
+        pinned = catalog.find(asked)
+        candidates = [pinned] if pinned else [m for m in catalog.models if asked in (AUTO, m.side)]
+        return max((model.context_window_tokens for model in candidates), default=0)
 
     def thresholds_for(self, tenant: str) -> Thresholds:
         offset = self._offset_of(tenant)
@@ -85,7 +97,7 @@ class Decider:
         }
 
     def _choose(self, call: ChatCall) -> Route:
-        score = self._scorer.score(call.request.last_user_text)
+        score = self.complexity_of(call)
         thresholds = self.thresholds_for(call.tenant.id)
         return choose_route(self._needs(call), score, self._catalog_for(call), thresholds, self._conditions(call))
 
@@ -98,7 +110,7 @@ class Decider:
         request, response_format = call.request, call.request.response_format
         return Needs(
             model=request.model,
-            tokens=estimate_tokens(call.input_text) + (request.output_limit_tokens or 0),
+            tokens=self._tokens_of(call),
             tools=request.uses_tools,
             images=request.has_images,
             json=response_format is not None and response_format.type != "text",
@@ -106,6 +118,12 @@ class Decider:
             residency=call.request.residency,
             left_ms=None if request.max_latency_ms is None else call.left_ms(self._clock.elapsed_ms()),
         )
+
+    def _tokens_of(self, call: ChatCall) -> int:
+        """Input and output limit, for the context window. A token has at least one byte: mostly all bytes would fit."""
+        text, limit = call.input_text, call.request.output_limit_tokens or 0
+        most = len(text.encode("utf-8", "surrogatepass")) + limit
+        return most if most <= self._smallest_window else estimate_tokens(text) + limit
 
     def _conditions(self, call: ChatCall) -> Conditions:
         allowed = self._allowed(call)

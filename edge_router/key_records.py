@@ -13,6 +13,7 @@ from .auth import INFER_ONLY, OPEN_TENANT, Scope, Tenant
 from .budgets.policy import Budget, parse_budget
 from .caching.policy import MAX_TTL_S, Normalisation, TenantPolicy
 from .limits.policy import Limits
+from .prompts.rules import PromptRules
 
 MAX_RECORD_CHARS = 16 * 1024
 
@@ -69,6 +70,7 @@ class KeyRecord(_Strict):
     models: Annotated[list[_Pattern], Field(min_length=1, max_length=64)] | None = None
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
     limits: RecordLimits | None = None
+    prompts: PromptRules | None = None
     budget: Annotated[Budget, PlainValidator(parse_budget)] | None = None
     semantic_cache: bool | None = None
     semantic_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -99,6 +101,7 @@ class KeyRecord(_Strict):
             budget=self.budget,
             models=AllowedModels(tuple(self.models)) if self.models else None,
             limits=Limits(**self.limits.model_dump()) if self.limits else None,
+            prompts=self.prompts,
         )
 
 

@@ -41,6 +41,7 @@ class Report:
     max_latency_ms: what the caller asked for.
     cache_failed: the store of answers could not be asked.
     semantic: what became of a look-up by meaning; similarity: the cosine of the two questions, for a hit.
+    prompt: what was done to the prompt before it was sent; None: nothing.
     usage: token counts, in streams, whose body may not carry them.
     cached_input_share: of the input tokens, what the provider read from its own prompt cache; absent if it did not say.
     hedged: a second region was asked because the first one was late.
@@ -78,6 +79,7 @@ class Report:
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     budget: Mapping[str, Any] | None = None
+    prompt: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
     cached_input_share: float | None = None
     usage_estimated: bool = False
@@ -164,6 +166,7 @@ class Report:
             "cost_usd": _rounded(self.cost_usd),
             "cost_avoided_usd": _rounded(self.cost_avoided_usd),
             "budget": self.budget,
+            "prompt": self.prompt,
             "usage": self.usage,
             "usage_estimated": self.usage_estimated or None,
             "prompt_cache": self._prompt_cache_body(),

@@ -160,6 +160,7 @@ class Controls(_Body):
     semantic_cache: bool | None = None
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = None
     optimize_prompt: bool | None = None
+    fit_context: bool | None = None
     cascade: bool | Literal["off", "on", "race"] | None = None
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
 

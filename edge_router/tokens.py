@@ -1,11 +1,81 @@
-"""Token estimate without a vocabulary: about four Latin letters, or one ideograph, make a token."""
+"""Token estimate without a vocabulary, calibrated against o200k: docs/prompts.md, "Counting tokens".
 
-CHARACTERS_PER_TOKEN = 4.0  # English prose with GPT-style vocabularies; replaced by a calibrated estimate later
+A text is cut into pieces about as a tokenizer cuts it; a piece costs the sum of the weights of its features, which are
+its length, its case and the groups of two or three letters in it.
+"""
+
+import re
+from functools import cache, lru_cache
+
+# Words, numbers, punctuation, line breaks with what indents the next line, wide gaps, then other scripts.
+PIECE = re.compile(
+    r"[A-Za-z\u00c0-\u024f]+| ?[0-9]+|[!-/:-@\[-`{-~]+|\n\s*|[ \t]{2,}|[\u0600-\u06ff]+|[\u0400-\u04ff]+"
+    r"|[\u3040-\u30ff\u4e00-\u9fff]+|[^\s\x00-\x7f]"
+)
+MOST_LETTERS = 64  # of a piece that are looked at; longer ones count in proportion
+_KNOWNPIECES = 8192
 
 
 def estimate_tokens(text: str) -> int:
-    """At least 1 for text that is not empty. Marked as an estimate wherever it is shown."""
-    if text.isascii():
-        return -(-len(text) // 4)
-    wide = sum(1 for character in text if character >= "\u2e80")
-    return max(1, round((len(text) - wide) / CHARACTERS_PER_TOKEN + wide))
+    """At least 1 for text that is not empty. Marked as an estimate wherever it is shown.
+
+    About 20 µs for 60 words that were seen before, 150 µs for new ones.
+    """
+    if not text:
+        return 0
+    return max(1, round(sum(map(_tokens_of, PIECE.findall(text)))))
+
+
+def features(piece: str) -> list[str]:
+    """What the weights belong to; one that occurs twice counts twice."""
+    first, length = piece[0], len(piece)
+    if first == " " and piece[1].isdigit():  # a number does not take the space before it along
+        return [" 0", *["0"] * (-(-(length - 1) // 3))]
+    if first.isdigit() and first.isascii():
+        return ["0"] * (-(-length // 3))
+    if first == "\n":
+        return ["\n" + str(min(length, 9))]
+    if first in " \t":
+        return [" " + str(min(length, 16))]
+    if first.isascii() and not first.isalpha():
+        pairs = ["p" + piece[i : i + 2] for i in range(length - 1)]
+        return ["p", "p" + first, *["p1"] * (length - 1), *pairs]
+    if first < "\u0250":
+        return _word_features(piece)
+    if "\u0600" <= first < "\u0700":
+        word = f"^{piece}$"
+        twos, threes = [word[i : i + 2] for i in range(length + 1)], [word[i : i + 3] for i in range(length)]
+        return ["a", *["a1"] * length, *twos, *threes]
+    if "\u0400" <= first < "\u0500":
+        return ["c", *["c1"] * length]
+    if "\u3040" <= first < "\ua000":
+        return ["j", *["j1"] * length, *piece, *(piece[i : i + 2] for i in range(length - 1))]
+    return ["o"]
+
+
+def _word_features(word: str) -> list[str]:
+    lower, length = word.lower(), len(word)
+    found = ["w", f"w{min(length, 24)}", *["wx"] * (length - 9)]
+    if word[1:] != lower[1:]:
+        kind = "U" if word.isupper() else "M"
+        found += [kind, *[kind + "1"] * sum(map(str.isupper, word[1:]))]
+    elif word[0] != lower[0]:
+        found.append("C")
+    marked = f"^{lower}$"
+    return [*found, *([marked[i : i + 3] for i in range(length)] if length > 3 else [marked] if length > 1 else [])]
+
+
+@lru_cache(maxsize=_KNOWNPIECES)
+def _tokens_of(piece: str) -> float:
+    looked_at = piece[:MOST_LETTERS]
+    weights = _weights()
+    cost = sum(weights.get(feature, 0.0) for feature in features(looked_at))
+    return max(0.1, cost) * len(piece) / len(looked_at)
+
+
+@cache
+def _weights() -> dict[str, float]:
+    """Read at the first estimate: most answers bring their own counts."""
+    from .token_weights import STEP, WEIGHTS
+
+    return {name: int(units) * STEP for units, names in WEIGHTS.items() for name in names.split("\x1f")}

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from ..exact_text import EXACT
 from .policy import Normalisation
 
 # Fields that do not change the answer's text. Everything else a caller sends is part of the key,
@@ -18,20 +19,6 @@ _NOT_IN_KEY = frozenset(
     }
 )  # fmt: skip
 
-# Where case and white space may carry the meaning: code, quotations and indented lines. An apostrophe inside a word
-# opens no quotation; a quotation or a fence that never closes goes on to the end. The first character of all branches
-# stands before them, so that the search skips all others.
-_EXACT = re.compile(
-    r"""[`"“„«'\n](?:
-        (?<=`)(?: ``.*?(?:```|\Z) | [^`]*(?:`|\Z) )
-      | (?<=")[^"]*(?:"|\Z)
-      | (?<=[“„])[^”“]*(?:[”“]|\Z)
-      | (?<=«)[^»]*(?:»|\Z)
-      | (?<=')(?<!\w')[^'\n]*'(?!\w)
-      | (?<=\n)(?:[ ]{2,}|\t)[^\n]*
-    )""",
-    re.DOTALL | re.VERBOSE,
-)
 # In a word, what makes it a name in a program, a path, an address, a number or a unit: such words stay as they are.
 # A capital only after a small letter.
 _SIGN = re.compile(r"[A-Z0-9_/\\@=<>{}$#](?<![^a-z][A-Z])(?<!^[A-Z])")
@@ -66,7 +53,7 @@ def relaxed_text(text: str) -> str:
     """Lower case and single spaces, line breaks kept as one, where that can't change what is meant."""
     parts: list[str] = []
     end = 0
-    for exact in _EXACT.finditer(text):
+    for exact in EXACT.finditer(text):
         parts += (_relaxed_prose(text[end : exact.start()]), exact.group())
         end = exact.end()
     parts.append(_relaxed_prose(text[end:]))

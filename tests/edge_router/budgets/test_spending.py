@@ -212,7 +212,7 @@ async def test_caller_who_leaves_in_the_middle() -> None:
     await caller.hear(1)
     await caller.leave()
 
-    assert await spent(around) == Cost(nano_usd((8 * 10.0 + 2 * 20.0) / 1e6), 10)
+    assert await spent(around) == Cost(nano_usd((7 * 10.0 + 2 * 20.0) / 1e6), 9)
     [(_, _, told)] = around.telemetry.records
     assert nano_usd(told["cost_usd"]) == (await spent(around)).nano_usd
 
@@ -237,7 +237,7 @@ async def test_caller_who_leaves_before_the_first_content(heartbeat_s: float) ->
         asking.cancel()
         await asyncio.wait({asking})
 
-    assert await spent(around) == Cost(nano_usd(8 * 10.0 / 1e6), 8)
+    assert await spent(around) == Cost(nano_usd(7 * 10.0 / 1e6), 7)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])

@@ -1,0 +1,1 @@
+"""Fits the token estimate against a real tokenizer: python -m scripts.token_calibration --help"""
