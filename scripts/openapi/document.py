@@ -34,6 +34,7 @@ _CONTROL_KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "nearside-use-cache": {"enum": ["true", "false", "1", "0"]},
     "nearside-semantic-cache": {"enum": ["true", "false", "1", "0"]},
     "nearside-optimize-prompt": {"enum": ["true", "false", "1", "0"]},
+    "nearside-fit-context": {"enum": ["true", "false", "1", "0"]},
     "nearside-cascade": {"enum": ["true", "false", "1", "0", "on", "off", "race"]},
     "nearside-cache-ttl": {"type": "integer", "minimum": 1, "maximum": 31_536_000},
     "nearside-cache-tags": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/@-]{1,64}(,[A-Za-z0-9_.:/@-]{1,64}){0,7}$"},
