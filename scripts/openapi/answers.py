@@ -45,6 +45,7 @@ class EdgeReport(_Answer):
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     budget: dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     usage_estimated: bool | None = None
     prompt_cache: dict[str, float] | None = None
