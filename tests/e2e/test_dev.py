@@ -1,64 +1,16 @@
 """`scripts/dev` as a user starts it: one command, a key, a curl example that works, and no process left."""
 
-import os
-import re
 import signal
 import socket
 import subprocess
-import time
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.dev import ROOT, Dev
+
 READY_S = 60.0
-
-
-class Dev:
-    """A running `scripts/dev` and what it printed."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.mark = f"NEARSIDE_TEST={uuid.uuid4()}"
-        self.port = _free_port_pair()
-        name, value = self.mark.split("=")
-        self.started_s = time.monotonic()
-        self.process = subprocess.Popen(
-            [str(ROOT / "scripts" / "dev"), "--port", str(self.port), *arguments],
-            env={**os.environ, name: value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.output = ""
-        for line in self.process.stdout:
-            self.output += line
-            if "Ctrl-C" in line:
-                break
-        self.ready_after_s = time.monotonic() - self.started_s
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
-
-    def processes(self) -> list[str]:
-        """Command lines of everything that this run has started and that still lives."""
-        found = []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark.encode() in environ.read_bytes():
-                    command = (environ.parent / "cmdline").read_bytes()
-                    if command:  # a zombie has none
-                        found.append(command.replace(b"\0", b" ").decode())
-            except OSError:
-                continue  # ended while we looked
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +55,12 @@ class TestDev:
 
     def test_key_lets_in_and_the_cloud_answers(self, dev: Dev) -> None:
         """A complex question goes to the nearest region, streamed."""
-        key = re.search(r"nsk_\w+", dev.output)
-        assert key is not None
         body = {"messages": [{"role": "user", "content": "Write code that draws the tides"}], "stream": True}
 
         response = httpx.post(
             f"http://127.0.0.1:{dev.port}/v1/chat/completions",
             json=body,
-            headers={"authorization": f"Bearer {key.group()}"},
+            headers={"authorization": f"Bearer {dev.key}"},
         )
 
         assert response.headers["nearside-served-by"] == "cloud"
@@ -119,9 +69,7 @@ class TestDev:
 
     def test_same_question_is_answered_from_memory(self, dev: Dev) -> None:
         """The second time the isolate itself knows the answer, and the store is not asked."""
-        key = re.search(r"nsk_\w+", dev.output)
-        assert key is not None
-        headers = {"authorization": f"Bearer {key.group()}"}
+        headers = {"authorization": f"Bearer {dev.key}"}
         body = {"messages": [{"role": "user", "content": "What is a memory?"}]}
         url = f"http://127.0.0.1:{dev.port}/v1/chat/completions"
         httpx.post(url, json=body, headers=headers)
@@ -178,16 +126,3 @@ def test_taken_port_is_explained() -> None:
 
     assert result.returncode == 1
     assert f"port {port} is in use" in result.stderr
-
-
-def _free_port_pair() -> int:
-    """A port whose successor, the control port, is free too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
