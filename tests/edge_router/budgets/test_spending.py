@@ -325,7 +325,7 @@ async def test_embeddings() -> None:
     around.edge.handler = lambda call: FakeUpstreamResponse.plain("{")
     failed = await ask(around, {"input": "Paris"}, path="/v1/embeddings")
 
-    assert first == Cost(nano_usd(report["cost_usd"]), 4)
+    assert first == Cost(nano_usd(report["cost_usd"]), 3)
     assert failed.status == 502
     assert await spent(around) == first
 
