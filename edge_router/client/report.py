@@ -48,6 +48,7 @@ class EdgeReport:
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     budget: Mapping[str, Any] | None = None
+    prompt: Mapping[str, Any] | None = None
     usage: Mapping[str, Any] | None = None
     usage_estimated: bool = False
     prompt_cache: Mapping[str, Any] | None = None
@@ -93,6 +94,7 @@ def read_report(headers: Mapping[str, str], body: object) -> EdgeReport:
         cost_usd=number("cost_usd"),
         cost_avoided_usd=number("cost_avoided_usd"),
         budget=_mapping(told.get("budget")),
+        prompt=_mapping(told.get("prompt")),
         usage=_mapping(told.get("usage")),
         usage_estimated=told.get("usage_estimated") is True,
         prompt_cache=_mapping(told.get("prompt_cache")),

@@ -108,6 +108,7 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 _PHRASES = (*_FILLERS, *_SHORTER)
+_WORD = re.compile(r"[^\s.,!?:;)]+")
 _SPACES = re.compile(r"[ ]{2,}")
 _GAPS = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:]\s+|\n\s*)$")
@@ -146,7 +147,13 @@ def _shorter(found: re.Match[str]) -> str:
         return (new[0].upper() + new[1:] if phrase[0].isupper() else new) + found["gap"] + following
     if following and not following.isalnum() and following not in "\"'“„«`(":
         return found[0]  # what it belongs to would be left behind
-    return following.upper() if starts and following.islower() and phrase[0].isupper() else following
+    return following.upper() if starts and phrase[0].isupper() and _is_plain_word(found) else following
+
+
+def _is_plain_word(found: re.Match[str]) -> bool:
+    """Whether what follows may begin with a large letter: iPhone and x_1 may not."""
+    word = _WORD.match(found.string, found.end() - 1)
+    return word is not None and word[0].isalpha() and word[0].islower()
 
 
 _PARAGRAPHS = re.compile(r"(\n[ \t]*\n\s*)")

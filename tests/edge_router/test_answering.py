@@ -205,7 +205,7 @@ async def test_answer_without_usage(usage: object) -> None:
     reply = await cloud_says(completion("Paris.", usage=usage)).ask(TO_CLOUD)
     body = read_json(reply)
 
-    assert body["usage"] == {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}
+    assert body["usage"] == {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
     assert body["nearside"]["usage_estimated"] is True
 
 
@@ -733,7 +733,7 @@ async def test_stream_whose_usage_has_to_be_estimated() -> None:
     chunks = await read_stream(await world.ask(chat_body(stream=True, stream_options={"include_usage": True})))
 
     assert chunks[-1]["nearside"]["usage_estimated"] is True
-    assert chunks[-1]["usage"] == {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}
+    assert chunks[-1]["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 
 @pytest.mark.parametrize(

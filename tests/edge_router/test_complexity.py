@@ -34,19 +34,3 @@ def test_any_text(text: str) -> None:
     """Has a score in [0, 1] and an estimate that is not negative, lone surrogates included."""
     assert 0 <= KeywordRules().score(text) <= 1
     assert estimate_tokens(text) >= (1 if text else 0)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("", 0, id="nothing"),
-        pytest.param("a", 1, id="one letter"),
-        pytest.param("abcde", 2, id="rounded up"),
-        pytest.param("é", 1, id="one letter beyond ASCII"),
-        pytest.param("東京都庁", 4, id="ideographs"),
-        pytest.param("Tokyo 東京!!", 4, id="both"),
-    ],
-)
-def test_token_estimate(text: str, expected: int) -> None:
-    """Four Latin letters, or one ideograph, make a token."""
-    assert estimate_tokens(text) == expected

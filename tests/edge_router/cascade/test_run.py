@@ -265,7 +265,7 @@ async def test_race_that_the_edge_wins(stream: bool) -> None:
     assert text.strip() == GOOD
     assert report["cascade"]["verdict"] == "accepted"
     assert reply.headers["nearside-cascade"] == "accepted; raced"
-    assert report["cascade"]["other_cost_usd"] == pytest.approx(8 * 10.0 / 1e6)  # the input of the call that was ended
+    assert report["cascade"]["other_cost_usd"] == pytest.approx(7 * 10.0 / 1e6)  # the input of the call that was ended
     assert len(gateway.cloud.calls) == 1
     assert slow.is_cancelled
 
