@@ -95,3 +95,16 @@ async def test_only_our_own_service_is_quoted() -> None:
     world.cloud.handler = lambda _: FakeUpstreamResponse.plain(refusal, status=400, headers={REGION_HEADER: "fra"})
 
     assert "Bad n." in await whole(await world.ask(chat_body(model="cloud")))
+
+
+async def test_image_address_is_passed_on_and_never_fetched() -> None:
+    """To a model that sees, as it is; nobody here asks that address, and no edge model hears of it."""
+    address = "http://169.254.169.254/latest/meta-data"
+    content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": address}}]
+    world = World()
+
+    reply = await world.ask({"messages": [{"role": "user", "content": content}]})
+
+    assert (reply.status, reply.headers["nearside-route-reason"]) == (200, "images")
+    assert [call.body["messages"][0]["content"] for call in world.cloud.calls] == [content]
+    assert world.edge.calls == []
