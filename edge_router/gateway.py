@@ -25,6 +25,7 @@ from .tracing.spans import Sampling
 
 if TYPE_CHECKING:
     from .cors import Cors
+    from .prewarming.notes import HotNotes
 
 PROBE_TIMEOUT_S = 2.0
 KNOWN_BODIES_BYTES = 2 * 1024 * 1024
@@ -44,6 +45,7 @@ ASKING = frozenset(
     }
 )
 
+CHAT_PATH = "/v1/chat/completions"
 BATCH_PATHS = ("/v1/files", "/v1/batches")
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -94,10 +96,11 @@ class Gateway:
         log: Log,
         new_id: Callable[[], str],
         sampling: Sampling | None = None,
+        hot: "HotNotes | None" = None,
         batches: BatchApi | None = None,
     ) -> None:
-        """probes: what `/ready` asks, by name. sampling: None when no spans are exported. batches: None where there are
-        none.
+        """probes: what `/ready` asks, by name. sampling: None when no spans are exported. hot, batches: None
+        where there are none.
         """
         self._settings = settings
         self._keys = KeyRing(keys, clock, log)
@@ -111,6 +114,7 @@ class Gateway:
         self._log = log
         self._new_id = new_id
         self._sampling = sampling
+        self._hot = hot
         self._cors = _cors(settings)
         self._batches = batches
         self._model = endpoints.model
@@ -157,11 +161,16 @@ class Gateway:
         return reply
 
     async def answer_later(
-        self, key_id: str | None, path: str, body: dict[str, Any], background: Background
+        self,
+        key_id: str | None,
+        path: str,
+        body: dict[str, Any],
+        background: Background,
+        cache_control: str | None = None,
     ) -> tuple[Reply, Report]:
-        """One line of a batch, answered as if its key sent it now. key_id: None when the batch was left without a key.
+        """One line of a batch, or a hot question, answered as if its key sent it now. key_id: None when it had none.
 
-        Never raises. It counts to no rate limit: what waits in a batch is not in a hurry.
+        Never raises. It counts to no rate limit: nobody waits for it.
         """
         started_ms = self._clock.elapsed_ms()
         report = Report(f"req_{self._new_id()}", auth_open=self._settings.auth == "open", is_asking=True)
@@ -172,7 +181,7 @@ class Gateway:
                 path=path,
                 body=body,
                 tenant=tenant,
-                cache_control=None,
+                cache_control=cache_control,
                 forwarded={"x-request-id": report.request_id},
                 background=background,
                 report=report,
@@ -231,6 +240,8 @@ class Gateway:
                 started_ms=started_ms,
             )
         )
+        if self._hot is not None and report.served_by == "exact-cache" and request.path == CHAT_PATH:
+            self._hot.note(report, self._key_id(request), body, background)
         if report.cache_tier == "memory" and isinstance(body, JsonBody):
             self._known_bodies.put(body.place, body, PARSED_SIZE * len(body.place), self._clock.now_s())
         return reply

@@ -15,6 +15,7 @@ from .limits.policy import Limits
 from .metrics.cells import Slice
 from .metrics.shard import View
 from .metrics.windows import Grouping, Window
+from .prewarming.hot import Asked
 from .report import Report
 from .settings import Region
 
@@ -200,6 +201,16 @@ class CounterStore(Protocol):
 
     async def forget(self, tenant: str, prefix: str) -> None:
         """Removes the sums whose names begin like that."""
+        ...
+
+
+class HotStore(Protocol):
+    """The questions that are asked most, of all tenants. Every method may raise StoreError."""
+
+    async def note(self, asked: Sequence[Asked]) -> None: ...
+
+    async def take(self, stale_by_s: float, limit: int) -> Sequence[Asked]:
+        """The most asked for of those whose entries are stale by then; they are noted no more."""
         ...
 
 

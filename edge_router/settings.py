@@ -234,6 +234,11 @@ class Variables(BaseModel):
         1200,
         "for a part of a batch to be worked on, before it is given out again; more than a delivery's 15 minutes",
     )
+    prewarm: Literal["on", "off"] = _variable(
+        "PREWARM",
+        "off",
+        "a cron refreshes the hottest answers before they are stale; it keeps their questions (docs/prewarming.md)",
+    )
     telemetry: Literal["on", "off"] = _variable(
         "TELEMETRY", "on", "metrics, Analytics Engine points and spans are recorded (docs/telemetry.md)"
     )
@@ -315,6 +320,7 @@ class Settings:
     batch_retry_s: float
     edge_share: float | None
     quality_floor: float | None
+    prewarm: Literal["on", "off"]
     telemetry: Literal["on", "off"]
     otlp_endpoint: str
     otlp_headers: Mapping[str, str] = field(repr=False)
@@ -383,6 +389,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         batch_retry_s=read.batch_retry_s,
         edge_share=edge_share,
         quality_floor=read.quality_floor,
+        prewarm=read.prewarm,
         telemetry=read.telemetry,
         otlp_endpoint=read.otlp_endpoint,
         otlp_headers=read.otlp_headers,

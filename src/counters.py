@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 from js import Response
@@ -12,24 +13,37 @@ from workers import DurableObject
 from adapters.object_sql import ObjectSql
 from adapters.objects import ask_object
 from edge_router.counters import Amount, CounterTable
+from edge_router.prewarming.hot import Asked, HotTable
+
+HOT = "#hot"  # no tenant has such a name
 
 
 class Counters(DurableObject):
     """The sums of one tenant. Scope: tenant, worldwide, at the place where it was first counted.
 
     `fetch` takes JSON `{op, …}`: `add` with `amounts`, `read`, `forget` with `prefix`. It answers `{"result": …}`.
+    One object, HOT, counts for all tenants what is asked most: `note` with `asked`, `take` with `stale_by_s`, `limit`.
     """
 
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
+        self._storage = ctx.storage
         self._table = CounterTable(ObjectSql(ctx.storage))
+
+    @cached_property
+    def _hot(self) -> HotTable:
+        return HotTable(ObjectSql(self._storage))
 
     async def fetch(self, request: Any) -> Any:
         call = json.loads(await request.text())
         return Response.new(json.dumps({"result": self._answer(call)}))
 
-    def _answer(self, call: Mapping[str, Any]) -> dict[str, float] | None:
-        if call["op"] == "add":
+    def _answer(self, call: Mapping[str, Any]) -> dict[str, float] | list[dict[str, Any]] | None:
+        if call["op"] == "note":
+            self._hot.note([Asked(**asked) for asked in call["asked"]], time.time())
+        elif call["op"] == "take":
+            return [asdict(asked) for asked in self._hot.take(call["stale_by_s"], call["limit"])]
+        elif call["op"] == "add":
             self._table.add([Amount(**amount) for amount in call["amounts"]], time.time())
         elif call["op"] == "forget":
             self._table.forget(call["prefix"])
@@ -56,3 +70,19 @@ class DurableCounters:
 
     async def _ask(self, tenant: str, call: Mapping[str, Any]) -> Any:
         return await ask_object(self._namespace, tenant, call, what="counters")
+
+
+class DurableHot:
+    """`HotStore` on the object HOT of the same namespace."""
+
+    def __init__(self, namespace: Any) -> None:
+        self._namespace = namespace
+
+    async def note(self, asked: Sequence[Asked]) -> None:
+        await self._ask({"op": "note", "asked": [asdict(each) for each in asked]})
+
+    async def take(self, stale_by_s: float, limit: int) -> Sequence[Asked]:
+        return [Asked(**each) for each in await self._ask({"op": "take", "stale_by_s": stale_by_s, "limit": limit})]
+
+    async def _ask(self, call: Mapping[str, Any]) -> Any:
+        return await ask_object(self._namespace, HOT, call, what="hot entries")

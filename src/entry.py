@@ -26,7 +26,7 @@ from adapters.workers_ai import edge_models
 from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
 from alerts import Alerts, DurableAlerts
 from batches import Batches, DurableBooks, messages_of
-from counters import Counters, DurableCounters
+from counters import Counters, DurableCounters, DurableHot
 from edge_router.alerts.watch import AlertWatch
 from edge_router.answering import Answering
 from edge_router.batches.api import BatchApi
@@ -62,6 +62,8 @@ from single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from edge_router.caching.sealing import Sealer
+    from edge_router.prewarming.notes import HotNotes
+    from edge_router.prewarming.run import Prewarming
 
 BACKGROUND = WaitUntil()
 
@@ -85,7 +87,7 @@ DEAD_LETTERS = "nearside-batches-dead"  # in wrangler.toml
 SCORER, WHY_RULES = best_scorer()
 
 
-def compose(env: Any) -> tuple[Gateway, AlertWatch]:
+def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
@@ -133,6 +135,7 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
     }
     probes["cache"] = cache.is_reachable
     probes["vectors"] = vectors.is_reachable
+    hot = _hot_notes(env) if settings.prewarm == "on" else None
     gateway = Gateway(
         settings,
         Endpoints(
@@ -158,8 +161,22 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch]:
         new_id=new_id,
         sampling=Sampling(settings.trace_ratio, token_hex) if settings.otlp_endpoint else None,
         batches=BatchApi(R2Bucket(env.BATCH_FILES), DurableBooks(getattr(env, "BATCHES", None)), clock, new_id),
+        hot=hot,
     )
-    return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log)
+    prewarming = _prewarming(env, answers, gateway) if hot is not None else None
+    return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log), prewarming
+
+
+def _hot_notes(env: Any) -> "HotNotes":
+    from edge_router.prewarming.notes import HotNotes  # few deployments need it
+
+    return HotNotes(DurableHot(env.COUNTERS), CLOCK, ConsoleLog())
+
+
+def _prewarming(env: Any, answers: AnswerCache, gateway: Gateway) -> "Prewarming":
+    from edge_router.prewarming.run import Prewarming
+
+    return Prewarming(DurableHot(env.COUNTERS), answers, gateway.answer_later, CLOCK, ConsoleLog())
 
 
 def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:
@@ -212,11 +229,11 @@ def _variables(env: Any) -> dict[str, Any]:
 class Isolate:
     """What lives as long as the isolate. Built at the first event, because bindings need one."""
 
-    _composed: tuple[Gateway, AlertWatch] | None = None
+    _composed: "tuple[Gateway, AlertWatch, Prewarming | None] | None" = None
     _batches: BatchWorker | None = None
 
     @classmethod
-    def composed(cls) -> tuple[Gateway, AlertWatch]:
+    def composed(cls) -> "tuple[Gateway, AlertWatch, Prewarming | None]":
         if cls._composed is None:
             cls._composed = compose(import_from_javascript("cloudflare:workers").env)
         return cls._composed
@@ -224,7 +241,7 @@ class Isolate:
     @classmethod
     def batches(cls) -> BatchWorker:
         if cls._batches is None:
-            gateway, _ = cls.composed()
+            gateway, _, _ = cls.composed()
             cls._batches = compose_batches(import_from_javascript("cloudflare:workers").env, gateway)
         return cls._batches
 
@@ -232,7 +249,7 @@ class Isolate:
 async def answer(request: WorkerRequest) -> Any:
     """The JavaScript `Response`."""
     try:
-        gateway, _ = Isolate.composed()
+        gateway, _, _ = Isolate.composed()
     except SettingsError as exc:
         return to_response(_misconfigured(exc))
     return to_response(await gateway.handle(request, BACKGROUND))
@@ -249,12 +266,14 @@ async def queue(delivery: Any, env: Any, ctx: Any) -> None:
 
 async def scheduled(controller: Any, env: Any, ctx: Any) -> None:
     """controller.cron: which of those in wrangler.toml it is."""
-    gateway, alerts = Isolate.composed()
+    gateway, alerts, prewarming = Isolate.composed()
     if controller.cron == EVERY_MINUTE:
         await alerts.run(controller.scheduledTime / 1000)
         return
     health = await gateway.health_of()
     ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
+    if prewarming is not None:
+        await prewarming.run(BACKGROUND)
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide

@@ -49,6 +49,7 @@ from edge_router.ports import (
     UpstreamResponse,
     Vectors,
 )
+from edge_router.prewarming.hot import Asked, HotTable
 from edge_router.replies import Stream
 from edge_router.report import Report
 from edge_router.settings import Region
@@ -369,6 +370,25 @@ class MemorySql:
 
     def __del__(self) -> None:
         self._database.close()
+
+
+@dataclass(slots=True)
+class FakeHot:
+    """The hot questions of all tenants, or down."""
+
+    clock: FakeClock
+    table: HotTable = field(default_factory=lambda: HotTable(MemorySql()))
+    is_down: bool = False
+
+    async def note(self, asked: Sequence[Asked]) -> None:
+        if self.is_down:
+            raise StoreError("The hot entries failed.")
+        self.table.note(asked, self.clock.now_s())
+
+    async def take(self, stale_by_s: float, limit: int) -> Sequence[Asked]:
+        if self.is_down:
+            raise StoreError("The hot entries failed.")
+        return self.table.take(stale_by_s, limit)
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
             "OTEL_TRACES_SAMPLER_ARG": 0,  # only what a test's own traceparent asks for
             "CACHE_ENCRYPTION_KEYS": f"new:{'ab' * 32},old:{'cd' * 32}",
             "MEMORY_CACHE_MIB": 0,
+            "PREWARM": "on",
             "STREAM_IDLE_S": 2,
             "EDGE_TIMEOUT_S": 4,
             "CLOUD_TIMEOUT_S": 4,

@@ -27,6 +27,7 @@ from edge_router.location import Location
 from edge_router.metrics.reading import MetricsReader
 from edge_router.metrics.recorder import Recorder
 from edge_router.ports import Background, Store, Telemetry
+from edge_router.prewarming.notes import HotNotes
 from edge_router.region_watch import RegionWatch
 from edge_router.replies import Reply
 from edge_router.settings import Region, read_settings
@@ -244,6 +245,7 @@ class World:
     background: CollectingBackground = field(default_factory=CollectingBackground)
     new_id: Callable[[], str] = field(default_factory=CountingIds)
     batches: BatchApi | None = None
+    hot: HotNotes | None = None
 
     def gateway(self) -> Gateway:
         settings = replace(
@@ -328,6 +330,7 @@ class World:
             new_id=self.new_id,
             sampling=self.sampling,
             batches=self.batches,
+            hot=self.hot,
         )
 
     async def ask(
