@@ -101,9 +101,8 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()
     fleet = Fleet(settings.regions, latencies, clock, breaks=settings.breakers == "on")
-    answers = AnswerCache(
-        cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log, sealer=_sealer(settings)
-    )
+    sealer = _sealer(settings)
+    answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log, sealer=sealer)
     counters = DurableCounters(env.COUNTERS)
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
     metrics = DurableMetrics(getattr(env, "METRICS", None))
@@ -135,7 +134,7 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
     }
     probes["cache"] = cache.is_reachable
     probes["vectors"] = vectors.is_reachable
-    hot = _hot_notes(env) if settings.prewarm == "on" else None
+    hot = _hot_notes(env, sealer) if settings.prewarm == "on" else None
     gateway = Gateway(
         settings,
         Endpoints(
@@ -163,20 +162,20 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
         batches=BatchApi(R2Bucket(env.BATCH_FILES), DurableBooks(getattr(env, "BATCHES", None)), clock, new_id),
         hot=hot,
     )
-    prewarming = _prewarming(env, answers, gateway) if hot is not None else None
+    prewarming = _prewarming(env, answers, gateway, sealer) if hot is not None else None
     return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log), prewarming
 
 
-def _hot_notes(env: Any) -> "HotNotes":
+def _hot_notes(env: Any, sealer: "Sealer | None") -> "HotNotes":
     from edge_router.prewarming.notes import HotNotes  # few deployments need it
 
-    return HotNotes(DurableHot(env.COUNTERS), CLOCK, ConsoleLog())
+    return HotNotes(DurableHot(env.COUNTERS), CLOCK, ConsoleLog(), sealer=sealer)
 
 
-def _prewarming(env: Any, answers: AnswerCache, gateway: Gateway) -> "Prewarming":
+def _prewarming(env: Any, answers: AnswerCache, gateway: Gateway, sealer: "Sealer | None") -> "Prewarming":
     from edge_router.prewarming.run import Prewarming
 
-    return Prewarming(DurableHot(env.COUNTERS), answers, gateway.answer_later, CLOCK, ConsoleLog())
+    return Prewarming(DurableHot(env.COUNTERS), answers, gateway.answer_later, CLOCK, ConsoleLog(), sealer=sealer)
 
 
 def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:

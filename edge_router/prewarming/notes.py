@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import StoreError
 from ..flushing import FlushTimer
 from ..ports import Background, Clock, HotStore, Log
 from ..report import Report
 from .hot import Asked
+
+if TYPE_CHECKING:
+    from ..caching.sealing import Sealer
 
 MAX_WAITING: Final = 1_000  # entries at a time; what comes beyond it is not counted
 MAX_BODY_BYTES: Final = 16 * 1024  # of a question; longer ones are seldom asked twice
@@ -28,8 +31,18 @@ class _Waiting:
 class HotNotes:
     """Scope: isolate."""
 
-    def __init__(self, store: HotStore, clock: Clock, log: Log, *, flush_after_s: float = FLUSH_AFTER_S) -> None:
+    def __init__(
+        self,
+        store: HotStore,
+        clock: Clock,
+        log: Log,
+        *,
+        flush_after_s: float = FLUSH_AFTER_S,
+        sealer: "Sealer | None" = None,
+    ) -> None:
+        """sealer: as of the answers; None when the store may read what it keeps."""
         self._store = store
+        self._sealer = sealer
         self._clock = clock
         self._log = log
         self._timer = FlushTimer(self.flush, clock, after_s=flush_after_s)
@@ -59,9 +72,22 @@ class HotNotes:
         if not asked:
             return
         try:
+            if self._sealer is not None:
+                asked = [await sealed(one, self._sealer) for one in asked]
             await self._store.note(asked)
         except StoreError as exc:
             self._log.event("hot_entries_lost", counts=len(asked), reason=exc.message)
+
+
+async def sealed(asked: Asked, sealer: "Sealer") -> Asked:
+    """With its question encrypted for its tenant and place. Raises StoreError."""
+    return replace(asked, body=await sealer.seal(asked.body, tenant=asked.tenant, name=f"hot:{asked.key}"))
+
+
+async def opened(asked: Asked, sealer: "Sealer") -> Asked | None:
+    """None for what no key here sealed. Raises StoreError."""
+    body = await sealer.open(asked.body, tenant=asked.tenant, name=f"hot:{asked.key}")
+    return None if body is None else replace(asked, body=body)
 
 
 def _plain(body: Mapping[str, Any]) -> str:

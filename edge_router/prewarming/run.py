@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..caching.answers import AnswerCache
 from ..errors import StoreError
@@ -10,6 +10,10 @@ from ..ports import Background, Clock, HotStore, Log
 from ..replies import Reply
 from ..report import Report
 from .hot import Asked
+from .notes import opened
+
+if TYPE_CHECKING:
+    from ..caching.sealing import Sealer
 
 EVERY_S: Final = 300.0  # as wrangler.toml has it
 MAX_REFRESHES: Final = 20  # in one run
@@ -23,7 +27,18 @@ Answer = Callable[[str | None, str, dict[str, Any], Background, str | None], Awa
 class Prewarming:
     """Scope: isolate; holds no state. answer: as the key of the caller would be answered now, budget included."""
 
-    def __init__(self, store: HotStore, cache: AnswerCache, answer: Answer, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        store: HotStore,
+        cache: AnswerCache,
+        answer: Answer,
+        clock: Clock,
+        log: Log,
+        *,
+        sealer: "Sealer | None" = None,
+    ) -> None:
+        """sealer: the one that the notes are sealed by."""
+        self._sealer = sealer
         self._store = store
         self._cache = cache
         self._answer = answer
@@ -50,6 +65,11 @@ class Prewarming:
         """What became of it. An entry that is gone was purged, or its time is over: then nobody wants it refreshed."""
         if await self._cache.read(asked.tenant, asked.key) is None:
             return "gone"
+        if self._sealer is not None:
+            known = await opened(asked, self._sealer)
+            if known is None:
+                return "gone"
+            asked = known
         # Fresh for longer than until the next run: then somebody else has refreshed it, and it is only read.
         control = f"min-fresh={EVERY_S:.0f}"
         reply, report = await self._answer(asked.key_id, PATH, json.loads(asked.body), background, control)

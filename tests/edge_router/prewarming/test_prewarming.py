@@ -4,24 +4,28 @@ import json
 from typing import Any
 
 from edge_router.caching.answers import AnswerCache
+from edge_router.caching.sealing import Sealer
 from edge_router.gateway import Gateway
 from edge_router.prewarming.notes import MAX_BODY_BYTES, HotNotes
 from edge_router.prewarming.run import MAX_REFRESHES, Prewarming
+from edge_router.signing import parse_keys
 from tests.edge_router.harness import SIMPLE_PROMPT, World, bearer, chat_body, key_records
-from tests.fakes import FakeHot
+from tests.fakes import FakeCipher, FakeHot
 
 
 class Prewarmed:
     """A gateway that notes what is hot, and its cron."""
 
-    def __init__(self, **parts: Any) -> None:
+    def __init__(self, *, sealer: Sealer | None = None, **parts: Any) -> None:
         self.world = World(**parts)
         self.hot = FakeHot(self.world.clock)
-        self.notes = HotNotes(self.hot, self.world.clock, self.world.log, flush_after_s=0)
+        self.notes = HotNotes(self.hot, self.world.clock, self.world.log, flush_after_s=0, sealer=sealer)
         self.world.hot = self.notes
         self.gateway: Gateway = self.world.gateway()
         cache = AnswerCache(self.world.store, memory_bytes=0, clock=self.world.clock, log=self.world.log)
-        self.cron = Prewarming(self.hot, cache, self.gateway.answer_later, self.world.clock, self.world.log)
+        self.cron = Prewarming(
+            self.hot, cache, self.gateway.answer_later, self.world.clock, self.world.log, sealer=sealer
+        )
 
     async def ask(self, prompt: str = SIMPLE_PROMPT, **fields: Any) -> None:
         await self.world.ask(chat_body(prompt, **fields), of=self.gateway, headers=bearer())
@@ -149,3 +153,33 @@ async def test_store_that_fails_fails_no_request() -> None:
 
     assert {"hot_entries_lost", "not_prewarmed"} <= set(warm.world.log.names())
     assert SIMPLE_PROMPT not in warm.world.log.text()
+
+
+async def test_questions_are_kept_encrypted() -> None:
+    """Where answers are: nothing that was asked can be read in the store, and the cron still refreshes it."""
+    sealer = Sealer(parse_keys("k1:" + "ab" * 32), FakeCipher(), lambda length: b"n" * length)
+    warm = Prewarmed(sealer=sealer)
+    await warm.ask()
+    await warm.ask()
+    [kept] = warm.hot.table.take(1e12, 10)
+    warm.hot.table.note([kept], warm.world.clock.now_s())
+    warm.world.clock.advance(3600)
+
+    await warm.run()
+
+    assert "capital" not in kept.body
+    assert warm.logged["refreshed"] == 1
+
+
+async def test_question_that_no_key_opens() -> None:
+    """Is left alone: its key was taken away."""
+    sealer = Sealer(parse_keys("k1:" + "ab" * 32), FakeCipher(), lambda length: b"n" * length)
+    warm = Prewarmed(sealer=sealer)
+    await warm.ask()
+    await warm.ask()
+    warm.cron._sealer = Sealer(parse_keys("k2:" + "cd" * 32), FakeCipher(), lambda length: b"n" * length)
+    warm.world.clock.advance(3600)
+
+    await warm.run()
+
+    assert warm.logged["gone"] == 1
