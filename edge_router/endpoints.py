@@ -165,6 +165,7 @@ class Endpoints:
             message = "Embeddings are made by Workers AI, which runs wherever there is room."
             raise RequestRejected(message, param="residency", code="unsupported_value")
         report, tokens, cost_usd = call.report, embeddings.tokens_of(request), embeddings.cost_usd(request)
+        report.route_reason = "pinned"  # errors tell it as well
         cost = Cost(nano_usd(cost_usd), tokens)
         charge = await self._budgets.reserve(call.tenant, cost, report, call.background)
         started_ms = self._clock.elapsed_ms()
@@ -178,7 +179,7 @@ class Endpoints:
             charge.settle(cost, embeddings.MODEL)
         report.timings_ms["embed"] = self._clock.elapsed_ms() - started_ms
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
-        report.served_by, report.model, report.route_reason = "edge-model", embeddings.MODEL, "pinned"
+        report.served_by, report.model = "edge-model", embeddings.MODEL
         report.cost_usd, report.usage_estimated, report.input_tokens = cost_usd, True, tokens
         return reported_reply(embeddings.response(request, [vector for part in parts for vector in part]), report)
 

@@ -23,6 +23,11 @@ def complete_answers(case: Case, prompt: str, model: str) -> tuple[str, ...]:
     return (whole,)
 
 
+def whole_answer(body: dict[str, Any], model: str) -> str:
+    """What the model says to a plain request."""
+    return "".join(_tokens(body, model))
+
+
 def _tokens(body: dict[str, Any], model: str) -> list[str]:
     at_edge = AI_MODELS.get(model)
     limit = {"max_tokens": DEFAULT_OUTPUT_TOKENS} if at_edge else {}

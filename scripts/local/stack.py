@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import resource
 import secrets
 import shutil
 import signal
@@ -69,6 +70,7 @@ class _Part:
                 stderr=stderr,
                 start_new_session=True,
                 text=True,
+                restore_signals=False,  # a write beyond `limit_worker_files` fails; it does not kill
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -129,6 +131,9 @@ class Stack:
         self._parts: dict[str, _Part] = {}
         self._region_starts: dict[str, Callable[[], None]] = {}
         self._worker_spec: Mapping[str, Any] = {}
+        self._emulator_config: dict[str, Any] = {}
+        self._control_port = 0
+        self._runtime_variables: Mapping[str, str] = {}
 
     def start(
         self,
@@ -140,12 +145,13 @@ class Stack:
         config: Mapping[str, Any],
         records: Mapping[str, str],
         cloud_variables: Mapping[str, str],
+        runtime_variables: Mapping[str, str],
         reload: bool,
     ) -> Address:
         """port, control_port: 0 picks a free one. auth: `keys` or `open`.
 
         variables: overrides of the Worker's. config: sections of wrangler.toml to replace. records: of further keys.
-        cloud_variables: of the cloud fallbacks.
+        cloud_variables: of the cloud fallbacks. runtime_variables: of the environment of workerd itself.
         reload: whether a change of the Worker's code restarts it, and the crons run at their times.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -153,7 +159,15 @@ class Stack:
             _check_free(wanted)
         region_ports = {region["id"]: _free_port() for region in REGIONS}
         signing_keys = f"local:{secrets.token_hex(32)}"
-        emulated = self._start_emulator(control_port, region_ports, deadline_s)
+        self._runtime_variables = runtime_variables
+        self._control_port = control_port
+        self._emulator_config = {
+            "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
+            "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
+            "preload_embedder": True,
+        }
+        emulated = self._start_emulator(deadline_s)
+        self._keep_ports(emulated)
         provider_url = f"http://127.0.0.1:{emulated['provider']}"
         for region_id, region_port in region_ports.items():
             env = {
@@ -224,6 +238,27 @@ class Stack:
         """Its cloud fallback again, at the same address. Does not wait until it answers."""
         self._region_starts[region_id]()
 
+    def kill_emulator(self) -> None:
+        """Ends Workers AI, Vectorize, the provider, the gates of the regions and the control port, all at once."""
+        part = self._parts.pop("emulator")
+        part.process.kill()
+        part.stop()
+
+    def start_emulator(self) -> None:
+        """The emulators again, at the same addresses, with an empty index and no faults; waits until they answer."""
+        self._start_emulator(time.monotonic() + START_TIMEOUT_S)
+
+    def worker_memory_bytes(self) -> int:
+        """Resident memory of workerd."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._worker_pids()]
+        return sum(pages) * resource.getpagesize()
+
+    def limit_worker_files(self, max_bytes: int | None) -> None:
+        """As a full disk: workerd can't write beyond so many bytes of any file. None: no limit. Linux only."""
+        for pid in self._worker_pids():
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if max_bytes is None else max_bytes, hard))
+
     def run_cron(self, cron: str, *, in_s: float = 0) -> str:
         """The outcome of one run, now; `ok` when the Worker did not fail.
 
@@ -241,22 +276,35 @@ class Stack:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         self._wait_healthy("worker", f"{self._start_worker(self._worker_spec, deadline_s)}/health", deadline_s)
 
+    def _worker_pids(self) -> list[int]:
+        """workerd's own processes: those of this name in the process group of the harness."""
+        group = self._parts["worker"].process.pid
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # ended meanwhile
+                name, _, facts = stat.read_text().partition("(")[2].rpartition(")")
+                if name == "workerd" and int(facts.split()[2]) == group:
+                    found.append(int(stat.parent.name))
+        return found
+
     def stop(self) -> None:
         for part in reversed(self._parts.values()):
             part.stop()
         self._parts.clear()
 
-    def _start_emulator(self, control_port: int, region_ports: Mapping[str, int], deadline_s: float) -> dict[str, Any]:
-        config = {
-            "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
-            "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
-            "preload_embedder": True,
-        }
-        command = [sys.executable, "-m", "scripts.local.emulator"]
-        command += ["--control-port", str(control_port), "--config", json.dumps(config)]
+    def _start_emulator(self, deadline_s: float) -> dict[str, Any]:
+        command = [sys.executable, "-m", "scripts.local.emulator", "--control-port", str(self._control_port)]
+        command += ["--config", json.dumps(self._emulator_config)]
         # More threads are slower for one short text, and by far on a machine whose cores are busy: they wait spinning.
         env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         return self._start("emulator", command, env).next_line(deadline_s)
+
+    def _keep_ports(self, emulated: Mapping[str, Any]) -> None:
+        """For emulators that are started again: the addresses of the first ones are in the Worker's variables."""
+        self._control_port = emulated["control"]
+        self._emulator_config |= {"ai_port": emulated["ai"], "provider_port": emulated["provider"]}
+        for region_id, port in emulated["regions"].items():
+            self._emulator_config["regions"][region_id]["port"] = port
 
     def _start_region(self, region_id: str, port: int, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
@@ -271,6 +319,7 @@ class Stack:
             "CLOUDFLARE_CF_FETCH_ENABLED": "false",
             "WRANGLER_SEND_METRICS": "false",
             "CI": "1",
+            **self._runtime_variables,
         }
         command = [str(node), str(Path(__file__).parent / "harness.mjs"), str(path)]
         return str(self._start("worker", command, env).next_line(deadline_s)["url"])
@@ -308,6 +357,7 @@ def running_stack(
     config: Mapping[str, Any] | None = None,
     records: Mapping[str, str] | None = None,
     cloud_variables: Mapping[str, str] | None = None,
+    runtime_variables: Mapping[str, str] | None = None,
     reload: bool = False,
 ) -> Iterator[tuple[Stack, Address]]:
     """The stack, answering; stopped with every process it started when the block is left."""
@@ -322,6 +372,7 @@ def running_stack(
             config=config or {},
             records=records or {},
             cloud_variables=cloud_variables or {},
+            runtime_variables=runtime_variables or {},
             reload=reload,
         )
         yield stack, address

@@ -174,6 +174,7 @@ async def test_embedder_that_fails(step: Step, status: int) -> None:
 
     assert reply.status == status
     assert error_of(reply)["type"] == "upstream_error"
+    assert reply.headers["nearside-route-reason"] == "pinned"
     assert "crash" not in world.log.names()
 
 

@@ -1,0 +1,185 @@
+"""Callers that ask without pause, and the record of what became of every request."""
+
+import asyncio
+import contextlib
+import ssl
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from scripts.chaos_suite.judge import Asked, breaches, cost_nano_usd, error_code
+from scripts.chaos_suite.questions import TEXTS, Script, Step
+from scripts.fault_matrix.transcript import Transcript
+
+DEADLINE_S = 90.0  # far beyond what the Worker's own limits add up to, so that only a hang reaches it
+DOWN_PAUSE_S = 0.5  # callers who get no connection don't try without pause
+RUNTIME_ERROR = b"Error: Network connection lost."
+MAX_SHOWN = 50
+
+
+@dataclass(slots=True)
+class Record:
+    """What became of the requests. told_nano, unknown: by tenant; see judge.ledger_breaches."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+    told_nano: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+
+    def add_breach(self, phrase: str, where: str) -> None:
+        self.broken[phrase] += 1
+        if len(self.examples) < MAX_SHOWN:
+            self.examples.append(f"{where}: {phrase}")
+
+
+class Load:
+    """keys: the header of each tenant. doing: names the action that goes on, for the record. Scope: one run."""
+
+    def __init__(self, url: str, keys: Mapping[str, Mapping[str, str]], *, seed: int, connections: int) -> None:
+        self._url = url
+        self.keys = keys
+        self._seed = seed
+        self._connections = connections
+        self.run = uuid.uuid4().hex[:8]
+        self.record = Record()
+        self.doing = ""
+        self.has_full_disk = False
+        self.steps = 0
+        self._phase = 0
+        self._vectors: dict[str, Sequence[float]] = {}
+        self._asked: set[tuple[str, str]] = set()
+        self._down: list[list[float]] = []
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        limits = httpx.Limits(max_connections=2 * self._connections, max_keepalive_connections=self._connections)
+        async with httpx.AsyncClient(
+            base_url=self._url, timeout=DEADLINE_S, limits=limits, trust_env=False, verify=ssl.create_default_context()
+        ) as client:
+            yield client
+
+    @contextlib.contextmanager
+    def worker_down(self) -> Iterator[None]:
+        """While workerd itself is not there, connections may break."""
+        span = [time.monotonic(), float("inf")]
+        self._down.append(span)
+        try:
+            yield
+        finally:
+            span[1] = time.monotonic()
+
+    def _is_runtimes_own(self, transcript: Transcript) -> bool:
+        """Whether miniflare answered for a Worker that workerd broke off, because it could not write."""
+        return self.has_full_disk and transcript.status == 500 and transcript.body.startswith(RUNTIME_ERROR)
+
+    async def learn_vectors(self) -> None:
+        """While nothing fails yet."""
+        async with self.client() as client:
+            for text in TEXTS:
+                response = await client.post("/v1/embeddings", json=_embed_body(text), headers=self._any_key())
+                response.raise_for_status()
+                self._vectors[text] = response.json()["data"][0]["embedding"]
+                for tenant, headers in self.keys.items():
+                    if headers == self._any_key():
+                        cost = response.json().get("nearside", {}).get("cost_usd") or 0
+                        self.record.told_nano[tenant] += round(cost * 1e9)
+
+    async def keep_asking(
+        self, until: asyncio.Event, *, max_requests: int | None = None, interval_s: float = 0
+    ) -> None:
+        """interval_s: between the starts of one caller's steps, where the load is not to be as much as possible."""
+        self._phase += 1
+        async with self.client() as client:
+
+            async def call(number: int) -> None:
+                script = Script(f"{self._seed}-{self._phase}-{number}", tuple(self.keys), self.run)
+                while not until.is_set() and (max_requests is None or self.record.requests < max_requests):
+                    started_s = time.monotonic()
+                    await self._take(client, script.next_step())
+                    await asyncio.sleep(max(0.0, started_s + interval_s - time.monotonic()))
+
+            await asyncio.gather(*(call(number) for number in range(self._connections)))
+
+    async def _take(self, client: httpx.AsyncClient, step: Step) -> None:
+        self.steps += 1
+        asked = []
+        for place, tenant in enumerate(step.tenants):
+            known = all((tenant, question.prompt) in self._asked for question in step.questions)
+            is_stream = step.kind == "stream" or (step.kind == "crowd" and place % 2 == 1)
+            was_asked = known or (step.kind == "crowd")
+            asked.append(Asked(step, tenant, self.run, is_stream, was_asked))
+        self._asked |= {(tenant, question.prompt) for tenant in step.tenants for question in step.questions}
+        await asyncio.gather(*(self._ask(client, each) for each in asked))
+
+    async def _ask(self, client: httpx.AsyncClient, asked: Asked) -> None:
+        self.record.requests += 1
+        doing, started_s = self.doing, time.monotonic()
+        transcript = await self._exchange(client, asked)
+        during = doing if doing == self.doing else f"{doing} > {self.doing}"
+        if transcript.trouble is not None:
+            self.record.unknown[asked.tenant] += 1
+            if any(start <= time.monotonic() and started_s <= end for start, end in self._down):
+                self.record.outcomes["connection broken while workerd was down"] += 1
+                await asyncio.sleep(DOWN_PAUSE_S)
+                return
+        elif self._is_runtimes_own(transcript):
+            self.record.unknown[asked.tenant] += 1
+            self.record.outcomes["workerd itself failed while its disk was full"] += 1
+            return
+        else:
+            self.record.told_nano[asked.tenant] += cost_nano_usd(transcript)
+        code = error_code(transcript) if transcript.trouble is None else None
+        self.record.outcomes[_outcome(transcript, code)] += 1
+        where = f"[{during}] {asked.tenant} {asked.step.kind}{' stream' if asked.is_stream else ''}"
+        where += f" {asked.step.questions[0].model} {transcript.request_id}"
+        found = breaches(asked, transcript, self._vectors)
+        if found:  # one request, one example: simulated text, so it may be shown
+            self.record.add_breach("; ".join(found), f"{where}, body {transcript.body[:200]!r}")
+
+    async def _exchange(self, client: httpx.AsyncClient, asked: Asked) -> Transcript:
+        request_id = f"chaos-{self.run}-{self.record.requests}"
+        path, body = _request(asked)
+        headers = {**self.keys[asked.tenant], "x-request-id": request_id}
+        try:
+            async with asyncio.timeout(DEADLINE_S), client.stream("POST", path, json=body, headers=headers) as response:
+                parts = [part async for part in response.aiter_bytes()]
+                return Transcript(request_id, response.status_code, dict(response.headers), b"".join(parts))
+        except (TimeoutError, httpx.TimeoutException):
+            return Transcript(request_id, 0, {}, b"", f"no end within {DEADLINE_S:g} s")
+        except httpx.TransportError as exc:
+            return Transcript(request_id, 0, {}, b"", f"the connection broke: {type(exc).__name__}")
+
+    def _any_key(self) -> Mapping[str, str]:
+        return next(iter(self.keys.values()))
+
+
+def _request(asked: Asked) -> tuple[str, dict[str, Any]]:
+    questions = asked.step.questions
+    if asked.step.kind == "embeddings":
+        return "/v1/embeddings", _embed_body(questions[0].prompt)
+    if asked.step.kind == "batch":
+        body = questions[0].body(stream=False)
+        del body["messages"]
+        return "/v1/completions/batch", {**body, "prompts": [question.prompt for question in questions]}
+    return "/v1/chat/completions", questions[0].body(stream=asked.is_stream)
+
+
+def _embed_body(text: str) -> dict[str, Any]:
+    return {"model": "@cf/baai/bge-small-en-v1.5", "input": text}
+
+
+def _outcome(transcript: Transcript, code: str | None) -> str:
+    if transcript.trouble is not None:
+        return transcript.trouble
+    if transcript.status != 200:
+        return f"{transcript.status} {code}"
+    if code is not None:
+        return f"stream ended with {code}"
+    return transcript.headers.get("nearside-served-by") or "answered"

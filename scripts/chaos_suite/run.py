@@ -1,0 +1,211 @@
+"""One run of chaos against a stack of its own: load, actions, and what must be true at the end."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from edge_router.auth import hash_secret
+from scripts.chaos_suite.actions import Action, Site, all_actions, in_turn
+from scripts.chaos_suite.clock import Clock, make_clock
+from scripts.chaos_suite.judge import Asked, breaches, cost_nano_usd, ledger_breaches
+from scripts.chaos_suite.load import Load, Record
+from scripts.chaos_suite.questions import Step, dearest_usd, repeated
+from scripts.fault_matrix.transcript import Transcript
+from scripts.local.stack import Address, Stack, running_stack
+
+COUNTED = "amber"  # the tenant with a budget
+TENANTS: Mapping[str, Mapping[str, Any]] = {
+    COUNTED: {"budget": {"usd_day": 1000, "tokens_month": 10**10}},
+    "basil": {},
+}
+# Production's limits in proportion, but short, so that an action that lasts seconds leads somewhere.
+VARIABLES: Mapping[str, Any] = {
+    "EDGE_TIMEOUT_S": 3,
+    "CLOUD_TIMEOUT_S": 4,
+    "ANSWER_TIMEOUT_S": 15,
+    "STREAM_IDLE_S": 3,
+    "HEARTBEAT_S": 1,
+    "SEMANTIC_TIMEOUT_S": 1,
+}
+WARM_UP_S = 4.0
+GAP_S = 0.5  # between two actions: what one broke must work again under the next
+RECOVERY_S = 60.0
+MEMORY_RATIO = 1.2
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run found. memory_*: of workerd, in bytes, after the warm-up and at the end."""
+
+    seconds: float = 0.0
+    actions: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    ledger: dict[str, Any] = field(default_factory=dict)
+    memory_before: int = 0
+    memory_after: int = 0
+
+    @property
+    def violations(self) -> int:
+        return sum(self.record.broken.values())
+
+    def as_json(self) -> dict[str, Any]:
+        facts = {slot: getattr(self, slot) for slot in self.__slots__}
+        record = {slot: getattr(self.record, slot) for slot in self.record.__slots__}
+        return {**facts, "record": record, "violations": self.violations}
+
+
+@contextlib.contextmanager
+def chaos_stack(
+    variables: Mapping[str, Any] | None = None,
+) -> Iterator[tuple[Stack, Address, dict[str, Any], Clock | str]]:
+    """(stack, address, headers of each tenant, the clock or why there is none)."""
+    keys, records = {}, {}
+    for number, (tenant, facts) in enumerate(TENANTS.items()):
+        key_id, secret = f"chaos{number}", secrets.token_hex(24)
+        keys[tenant] = {"authorization": f"Bearer nsk_{key_id}_{secret}"}
+        records[f"key:{key_id}"] = json.dumps({"tenant": tenant, "hashes": [hash_secret(secret)], **facts})
+    with tempfile.TemporaryDirectory(prefix="nearside-clock-") as folder:
+        clock = make_clock(Path(folder))
+        with running_stack(
+            auth="keys",
+            records=records,
+            variables={**VARIABLES, **(variables or {})},
+            runtime_variables=clock.variables if isinstance(clock, Clock) else {},
+        ) as (stack, address):
+            yield stack, address, keys, clock
+
+
+def run_chaos(
+    *,
+    seconds: float,
+    seed: int,
+    connections: int,
+    chosen: Callable[[str], bool],
+    has_memory_limit: bool = True,
+    on_action: Callable[[str, float], None] = lambda name, done_s: None,
+) -> Outcome:
+    """chosen: whether an action of that name takes place. on_action: told each as it begins, and the seconds so far.
+
+    has_memory_limit: runs of less than some minutes say nothing of memory.
+    """
+    with chaos_stack() as (stack, address, keys, clock):
+        has_clock = isinstance(clock, Clock)
+        actions = [action for action in all_actions(has_clock=has_clock) if chosen(action.name)]
+        load = Load(address.url, keys, seed=seed, connections=connections)
+        site = Site(stack, address, load, clock if isinstance(clock, Clock) else None)
+        outcome = asyncio.run(
+            _run(site, actions, seconds=seconds, seed=seed, has_memory_limit=has_memory_limit, on_action=on_action)
+        )
+        outcome.skipped = [clock] if isinstance(clock, str) else []
+        return outcome
+
+
+async def _run(
+    site: Site,
+    actions: list[Action],
+    *,
+    seconds: float,
+    seed: int,
+    has_memory_limit: bool,
+    on_action: Callable[[str, float], None],
+) -> Outcome:
+    load, outcome = site.load, Outcome(record=site.load.record)
+    await warm_up(load, max(WARM_UP_S, min(30.0, 0.2 * seconds)))
+    stop = asyncio.Event()
+    asking = asyncio.create_task(load.keep_asking(stop))
+    outcome.memory_before = site.stack.worker_memory_bytes()
+    started_s = time.monotonic()
+    hold_s = max(0.5, min(8.0, seconds / max(1, len(actions)) - GAP_S))
+    for action in in_turn(actions, seed):
+        if time.monotonic() - started_s >= seconds or asking.done():
+            break
+        on_action(action.name, time.monotonic() - started_s)
+        load.doing = action.name
+        async with action.go(site):
+            await asyncio.sleep(hold_s)
+        load.doing = f"after {action.name}"
+        outcome.actions[action.name] = outcome.actions.get(action.name, 0) + 1
+        await asyncio.sleep(GAP_S)
+    on_action("end", seconds)
+    stop.set()
+    await asking
+    outcome.seconds = time.monotonic() - started_s
+    await check_end(site.stack, load, outcome, has_memory_limit=has_memory_limit)
+    return outcome
+
+
+async def warm_up(load: Load, seconds: float = WARM_UP_S) -> None:
+    """While nothing fails: learns what can't be computed, and lets the Worker's memory grow to its size."""
+    load.doing = "warm-up"
+    await load.learn_vectors()
+    stop = asyncio.Event()
+    asking = asyncio.create_task(load.keep_asking(stop))
+    await asyncio.wait([asking], timeout=seconds)
+    stop.set()
+    await asking
+
+
+async def check_end(stack: Stack, load: Load, outcome: Outcome, *, has_memory_limit: bool = True) -> None:
+    """What must be true once everything is well again; adds to the record what is not."""
+    load.doing = "end"
+    await _check_repeated(load, load.keys)
+    outcome.ledger, found = await check_ledger(load)
+    for phrase in found:
+        load.record.add_breach(phrase, "end")
+    outcome.memory_after = stack.worker_memory_bytes()
+    if has_memory_limit and outcome.memory_after > outcome.memory_before * MEMORY_RATIO:
+        grown = f"memory went from {outcome.memory_before >> 20} to {outcome.memory_after >> 20} MiB"
+        load.record.add_breach(grown, "end")
+
+
+async def _check_repeated(load: Load, keys: Mapping[str, Mapping[str, str]]) -> None:
+    """Every question that was asked again and again must get its answer now: nothing broken has stayed."""
+    async with load.client() as client:
+        for tenant, headers in keys.items():
+            for question in repeated(tenant, load.run):
+                asked = Asked(Step("plain", (tenant,), (question,)), tenant, load.run, is_stream=False, was_asked=True)
+                transcript = await _answered(client, question.body(stream=False), headers)
+                load.record.requests += 1
+                load.record.told_nano[tenant] += cost_nano_usd(transcript)
+                found = breaches(asked, transcript, {})
+                if transcript.status != 200:
+                    found = [f"no answer within {RECOVERY_S:g} s after everything was well again"]
+                for phrase in found:
+                    load.record.add_breach(phrase, f"[end] {tenant} {question.model}")
+
+
+async def _answered(client: httpx.AsyncClient, body: Mapping[str, Any], headers: Mapping[str, str]) -> Transcript:
+    """The answer as soon as there is one: breakers and regions take a moment to come back."""
+    deadline_s = time.monotonic() + RECOVERY_S
+    while True:
+        request_id = "chaos-end"
+        response = await client.post("/v1/chat/completions", json=body, headers={**headers, "x-request-id": request_id})
+        if response.status_code == 200 or time.monotonic() > deadline_s:
+            return Transcript(request_id, response.status_code, dict(response.headers), response.content)
+        await asyncio.sleep(0.5)
+
+
+async def check_ledger(load: Load) -> tuple[dict[str, Any], list[str]]:
+    """(what the ledger says, what is wrong with it). Settlements come after the responses, so it gets some time."""
+    told, unknown = load.record.told_nano[COUNTED], load.record.unknown[COUNTED]
+    facts: dict[str, Any] = {}
+    async with load.client() as client:
+        deadline_s, found = time.monotonic() + RECOVERY_S, ["the ledger does not answer"]
+        while found and time.monotonic() < deadline_s:
+            response = await client.get("/v1/usage", headers=load.keys[COUNTED])
+            if response.status_code == 200:
+                usage = response.json()
+                facts = {"day": usage["day"], "told_nano_usd": told, "unknown": unknown}
+                found = ledger_breaches(usage, told_nano=told, unknown=unknown, dearest_usd=dearest_usd())
+            await asyncio.sleep(0.5)
+    return facts, found
