@@ -44,16 +44,17 @@ def markdown_table(says: Mapping[str, str], samples: Mapping[str, Sequence[Sampl
         rounds = samples[name]
         cells = [
             text,
-            _cell(figure([sample.requests_per_s for sample in rounds]), 0),
-            _cell(ratio(rounds, samples[floor]), 2),
-            _cell(figure([sample.p50_ms for sample in rounds]), 2),
-            _cell(figure([sample.p99_ms for sample in rounds]), 2),
-            _cell(figure([sample.cpu_ms for sample in rounds]), 2),
+            cell(figure([sample.requests_per_s for sample in rounds]), 0),
+            cell(ratio(rounds, samples[floor]), 2),
+            cell(figure([sample.p50_ms for sample in rounds]), 2),
+            cell(figure([sample.p99_ms for sample in rounds]), 2),
+            cell(figure([sample.cpu_ms for sample in rounds]), 2),
             f"{figure([sample.rss_mib for sample in rounds]).median:,.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(value: Figure, decimals: int) -> str:
+def cell(value: Figure, decimals: int) -> str:
+    """The median, and the least and most in brackets."""
     return f"{value.median:,.{decimals}f} ({value.least:,.{decimals}f}–{value.most:,.{decimals}f})"

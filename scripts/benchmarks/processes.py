@@ -1,7 +1,9 @@
 """CPU time, memory and cores of running processes. Linux's /proc; raises OSError elsewhere."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -36,3 +38,41 @@ def split_cores() -> tuple[set[int], set[int]]:
     available = os.sched_getaffinity(0)
     measured = {min(available)}
     return measured, (available - measured) or measured
+
+
+@contextlib.contextmanager
+def on_cores(cores: Iterable[int]) -> Iterator[None]:
+    """What is started within stays on these cores from its first instruction on."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(cores))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def family(pid: int) -> list[int]:
+    """The process and what it has started, and so on, as far as it still runs."""
+    found, waiting = [], [pid]
+    while waiting:
+        each = waiting.pop()
+        with contextlib.suppress(OSError):
+            tasks = list(Path(f"/proc/{each}/task").iterdir())
+            found.append(each)
+            for task in tasks:
+                waiting += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def peak_mib(pid: int) -> float:
+    """The most resident memory that the process has had."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return rss_mib(pid)
+
+
+def age_s(pid: int) -> float:
+    """Since the process was started, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / _TICKS_PER_S

@@ -2,6 +2,7 @@
 
 python -m scripts.benchmarks.quick_upstream '{"gap_ms": 100, "tokens": 100, "ttft_ms": 0, "embed_ms": 20}'
 
+With "paced_if": "TEXT", streams are paced only where the request's body holds TEXT, and else as fast as they go.
 Prints one JSON line {"url"}; ends with its standard input. GET /calls tells how many calls there were.
 """
 
@@ -46,6 +47,7 @@ class Pace:
     gap_ms: float = 100.0
     tokens: int = 100
     embed_ms: float = 20.0
+    paced_if: str = ""
 
 
 class Counter:
@@ -92,7 +94,7 @@ class QuickUpstream(asyncio.Protocol):
             self._task = asyncio.ensure_future(self._embeddings(json.loads(body)))
         elif b'"stream": true' in body or b'"stream":true' in body:
             self._counter.calls += 1
-            self._task = asyncio.ensure_future(self._stream())
+            self._task = asyncio.ensure_future(self._stream(is_paced=self._pace.paced_if.encode() in body))
         else:
             self._counter.calls += 1
             self._plain(ANSWER)
@@ -108,14 +110,15 @@ class QuickUpstream(asyncio.Protocol):
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         self._plain(json.dumps({"object": "list", "data": data, "model": "bench", "usage": usage}).encode())
 
-    async def _stream(self) -> None:
+    async def _stream(self, *, is_paced: bool) -> None:
         loop = asyncio.get_running_loop()
-        at_s = loop.time() + self._pace.ttft_ms / 1000
+        ttft_ms, gap_ms = (self._pace.ttft_ms, self._pace.gap_ms) if is_paced else (0.0, 0.0)
+        at_s = loop.time() + ttft_ms / 1000
         self._transport.write(STREAM_HEAD)
         for _ in range(self._pace.tokens):
             await asyncio.sleep(max(0.0, at_s - loop.time()))
             self._transport.write(TOKEN)
-            at_s += self._pace.gap_ms / 1000
+            at_s += gap_ms / 1000
         self._transport.write(LAST)
 
 

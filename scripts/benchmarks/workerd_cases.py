@@ -218,3 +218,33 @@ def vendored_modules(exclude: list[str]) -> list[dict[str, str]]:
         kind = "ESModule" if name.startswith("workers/") and path.suffix in (".js", ".mjs") else "Data"
         modules.append({"type": kind, "path": f"python_modules/{name}", "file": str(path)})
     return modules
+
+
+def gateway_servers(upstream_url: str, chain_url: str, chain_keys: str) -> dict[str, dict[str, Any]]:
+    """Name -> what workers.mjs reads, one server each: our Worker and the floors, before `upstream_url`.
+
+    chain_url: cloud_fallback's, before the same upstream. chain_keys: what calls to it are signed with.
+    """
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
+    record = {"key:bench": json.dumps({"tenant": "bench", "hashes": [hash_secret(SECRET)]})}
+    variables = {"AUTH": "keys", "CLOUD_REGIONS": [{"id": "bench", "url": upstream_url}]}
+    chain = {
+        "AUTH": "keys",
+        "CLOUD_REGIONS": [{"id": "bench", "url": chain_url}],
+        "FALLBACK_KEYS": chain_keys,
+    }
+    python: dict[str, Any] = {"compatibilityFlags": flags, "bindings": {"UPSTREAM": upstream_url}}
+    javascript = {"bindings": {"UPSTREAM": upstream_url}}
+    hello, forwarder = WORKERS / "hello_sdk.py", WORKERS / "forwarder.py"
+    servers = [
+        server(SDK_HELLO, WORKERS, [_module(hello, WORKERS), *vendored], options={"compatibilityFlags": flags}),
+        server("javascript-hello", WORKERS, [_module(WORKERS / "hello.js", WORKERS)]),
+        server(FORWARDER, WORKERS, [_module(forwarder, WORKERS), *vendored], options=python),
+        server("javascript-forwarder", WORKERS, [_module(WORKERS / "forwarder.js", WORKERS)], options=javascript),
+        _nearside("nearside", variables, config, vendored, record, flags),
+        _nearside("nearside-kv", {**variables, "MEMORY_CACHE_MIB": 0}, config, vendored, record, flags),
+        _nearside("nearside-chain", chain, config, vendored, record, flags),
+    ]
+    return {each["name"]: {"compatibilityDate": config["compatibility_date"], "servers": [each]} for each in servers}
