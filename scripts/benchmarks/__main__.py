@@ -1,71 +1,122 @@
-"""Measures Nearside on this machine and writes the figures to docs/benchmarks.
+"""Measures Nearside on this machine, beside floors and other gateways, and writes the figures to docs/benchmarks.
 
-    scripts/bench               3 rounds of 10 s a case
-    scripts/bench --quick       3 rounds of 2 s a case, in less than 90 s
-    scripts/bench --only memory-hit --only cache-hit-key --repeats 8 --seconds 3
+    scripts/bench                      everything, about 15 minutes
+    scripts/bench --quick              everything in short; its figures are rough
+    scripts/bench --only comparison    one part; may be repeated
+    scripts/bench --only memory-hit --only cache-hit-key --repeats 8 --seconds 3    cases of the part workerd alone
 
-Our Worker runs on workerd alone (no local stack, no proxies), beside the smallest Python and JavaScript Workers, all
-in one run and in turn. Load: autocannon, on other cores than what it measures where there are two.
+Parts: workerd (our Worker and the floors of the runtime), comparison (LiteLLM, Portkey, TensorZero), start (cold
+starts, bundle), memory (the isolate after thousands of requests), growth (CPU against the size of a request). What is
+measured has a core of its own, where there are two. docs/benchmarks/README.md says what each figure means.
 """
 
 import argparse
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import httpx
+from rich.console import Console
+from rich.progress import track
+
+from scripts.benchmarks import plots
+from scripts.benchmarks.cold_start import cold_start_tables, measure_cold_start
+from scripts.benchmarks.comparison import comparison_tables, measure_comparison
 from scripts.benchmarks.figures import Sample, figure, markdown_table
+from scripts.benchmarks.growth import growth_tables, measure_growth
+from scripts.benchmarks.load import LoadError, load_tool
 from scripts.benchmarks.machine import machine_facts
+from scripts.benchmarks.memory import measure_memory, memory_tables
 from scripts.benchmarks.streams import GAP_MS, TOKENS, TTFT_MS, measure_streams, streams_table
 from scripts.benchmarks.workerd import BenchError, measure
-from scripts.benchmarks.workerd_cases import SDK_HELLO, workerd_cases
+from scripts.benchmarks.workerd_cases import SDK_HELLO, Case, workerd_cases
 from scripts.local.worker_spec import ROOT
 
-SECONDS, QUICK_SECONDS = 10, 2
+CONSOLE = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done for each figure."""
+
+    seconds: int
+    warm_up: int
+    repeats: int
+    connections: int
+    is_quick: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     command = shlex.join(["scripts/bench", *(sys.argv[1:] if argv is None else argv)])
-    seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else SECONDS)
-    cases = [case for case in workerd_cases() if not arguments.only or case.name in arguments.only]
-    facts = machine_facts()
-    try:
-        samples = measure(
-            cases, seconds=seconds, repeats=arguments.repeats, connections=arguments.connections, say=_say
-        )
-    except BenchError as exc:
-        print(f"scripts/bench: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if arguments.only:
-        print(_only(samples))
-        return 0
-
-    try:
-        stream_samples = measure_streams(
-            streams=40 if arguments.quick else 160,
-            concurrency=arguments.connections,
-            repeats=arguments.repeats,
-            say=_say,
-        )
-    except BenchError as exc:
-        print(f"scripts/bench: {exc}", file=sys.stderr)
-        return 1
-    settings = {"seconds": seconds, "repeats": arguments.repeats, "connections": arguments.connections}
-    table = markdown_table({case.name: case.says for case in cases}, samples, floor=SDK_HELLO)
+    effort = Effort(
+        seconds=arguments.seconds or (1 if arguments.quick else 4),
+        warm_up=1 if arguments.quick else 3,
+        repeats=arguments.repeats or (1 if arguments.quick else 3),
+        connections=arguments.connections,
+        is_quick=arguments.quick,
+    )
+    asked = arguments.only or list(PARTS)
+    cases = [case for case in workerd_cases() if case.name in asked]
+    failed = []
+    if cases:
+        try:
+            print(_only(_samples(cases, effort)))
+        except BenchError as exc:
+            CONSOLE.print(f"scripts/bench: {exc}", style="red", markup=False)
+            failed.append("cases")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    streams = streams_table(stream_samples)
-    rows = {**_rows(samples), **_rows(stream_samples)}
-    raw = json.dumps({"command": command, **settings, **facts, "cases": rows}, indent=2) + "\n"
-    (arguments.output / "workerd.json").write_text(raw)
-    (arguments.output / "workerd.md").write_text(_page(command, settings, facts, table, streams))
-    print(f"{table}\n\n{streams}")
-    return 0
+    for name in (part for part in asked if part in PARTS):
+        began_s, facts = time.monotonic(), machine_facts()
+        try:
+            raw, page = PARTS[name](effort, arguments.output)
+        except (BenchError, LoadError, httpx.HTTPError, aiohttp.ClientError) as exc:
+            CONSOLE.print(f"scripts/bench: {name}: {exc}", style="red", markup=False)
+            failed.append(name)
+            continue
+        except KeyboardInterrupt:
+            return 130
+        written = {"command": command, **asdict(effort), **facts, "load_tool": load_tool(), **raw}
+        (arguments.output / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
+        (arguments.output / f"{name}.md").write_text(_page(name, command, effort, facts, page))
+        print(page)
+        CONSOLE.print(f"{name} took {time.monotonic() - began_s:.0f} s")
+    return 1 if failed else 0
+
+
+def _workerd(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
+    cases = workerd_cases()
+    samples = _samples(cases, effort)
+    stream_samples = measure_streams(
+        streams=40 if effort.is_quick else 80, concurrency=effort.connections, repeats=effort.repeats, say=_say
+    )
+    table = markdown_table({case.name: case.says for case in cases}, samples, floor=SDK_HELLO)
+    page = f"""# Nearside on workerd alone
+
+{effort.connections} connections of autocannon, the cases in turn. The floor is the first row, compared round by round.
+CPU is that of the workerd process alone, which also does the work of Workers KV here (miniflare's, on SQLite); in
+production that work is elsewhere. The rate limiter is off, because miniflare's costs more than all the rest.
+
+{table}
+
+## Streams
+
+{effort.connections} at a time, {TOKENS} tokens each, the first after {TTFT_MS} ms and one every {GAP_MS} ms after
+it, all from the same upstream on this machine; the edge model is a stand-in in workerd with its own pace. Added times
+are against the direct stream of the same round. CPU is workerd's, for the whole stream divided by its tokens.
+
+{streams_table(stream_samples)}"""
+    return {"cases": {**_rows(samples), **_rows(stream_samples)}}, page
+
+
+def _samples(cases: Sequence[Case], effort: Effort) -> dict[str, list[Sample]]:
+    return measure(cases, seconds=effort.seconds, repeats=effort.repeats, connections=effort.connections, say=_say)
 
 
 def _only(samples: Mapping[str, Sequence[Sample]]) -> str:
@@ -80,23 +131,79 @@ def _only(samples: Mapping[str, Sequence[Sample]]) -> str:
     return "\n".join(lines)
 
 
+def _comparison(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
+    raw = measure_comparison(
+        seconds=effort.seconds,
+        warm_up=effort.warm_up,
+        repeats=effort.repeats,
+        at_once=(8,) if effort.is_quick else (1, 8, 32),
+        track=_track,
+    )
+    plots.comparison(raw, output / "comparison.svg")
+    return raw, f"# Nearside beside other gateways\n\n![](comparison.svg)\n\n{comparison_tables(raw)}"
+
+
+def _start(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
+    raw = measure_cold_start(repeats=effort.repeats, track=_track)
+    plots.cold_start(raw, output / "start.svg")
+    return raw, f"# Cold start\n\n![](start.svg)\n\n{cold_start_tables(raw)}"
+
+
+def _memory(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
+    raw = measure_memory(requests=1_000 if effort.is_quick else 10_000, track=_track)
+    plots.memory(raw, output / "memory.svg")
+    return raw, f"# Memory of an isolate\n\n![](memory.svg)\n\n{memory_tables(raw)}"
+
+
+def _growth(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
+    raw = measure_growth(
+        seconds=1 if effort.is_quick else 2, repeats=effort.repeats, is_quick=effort.is_quick, track=_track
+    )
+    plots.growth(raw, output / "growth.svg")
+    return raw, f"# Growth\n\n![](growth.svg)\n\n{growth_tables(raw)}"
+
+
+PARTS: dict[str, Callable[[Effort, Path], tuple[dict[str, Any], str]]] = {
+    "workerd": _workerd,
+    "comparison": _comparison,
+    "start": _start,
+    "memory": _memory,
+    "growth": _growth,
+}
+
+
+def _page(name: str, command: str, effort: Effort, facts: dict[str, Any], page: str) -> str:
+    """The page with what every figure carries behind its title."""
+    title, _, rest = page.partition("\n")
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    return f"""{title}
+
+`{command}`, {facts["date"]}, {facts["cores"]} cores of {facts["cpu"]}, {facts["system"]}, load average at the start
+{facts["load_average"][0]}. {versions}; load by {load_tool()} where not said otherwise.
+
+{effort.repeats} rounds of {effort.seconds} s. A cell is the median of the rounds, (least–most) behind it.
+[How it is measured](README.md); raw samples: [{name}.json]({name}.json).
+{rest}
+"""
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help=f"{QUICK_SECONDS} s a case")
-    names = [case.name for case in workerd_cases()]
+    add("--quick", action="store_true", help="1 round of 1 s, fewer sizes")
+    names = [*PARTS, *(case.name for case in workerd_cases())]
     add(
         "--only",
         action="append",
         choices=names,
-        metavar="CASE",
-        help=f"writes no page; may be repeated: {', '.join(names)}",
+        metavar="PART|CASE",
+        help=f"may be repeated; cases of workerd write no page: {', '.join(names)}",
     )
-    add("--seconds", type=_positive, metavar="N", help=f"of each case in each round (default: {SECONDS})")
-    add("--repeats", type=_positive, default=3, metavar="N", help="rounds (default: %(default)s)")
-    add("--connections", type=_positive, default=8, metavar="N", help="open at a time (default: %(default)s)")
+    add("--seconds", type=_positive, metavar="N", help="of each case in each round (default: 4)")
+    add("--repeats", type=_positive, metavar="N", help="rounds (default: 3)")
+    add("--connections", type=_positive, default=8, metavar="N", help="of the part workerd (default: %(default)s)")
     add("--output", type=Path, default=ROOT / "docs" / "benchmarks", metavar="DIR", help="default: docs/benchmarks")
     return parser.parse_args(argv)
 
@@ -105,33 +212,12 @@ def _rows(samples: Mapping[str, Sequence[Any]]) -> dict[str, list[dict[str, Any]
     return {name: [asdict(sample) for sample in rounds] for name, rounds in samples.items()}
 
 
-def _page(command: str, settings: dict[str, int], facts: dict[str, Any], table: str, streams: str) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return f"""# Nearside on workerd alone
-
-`{command}`, {facts["date"]}, {facts["cores"]} cores of {facts["cpu"]}, {facts["system"]}, load average at the start
-{facts["load_average"][0]}. {versions}.
-
-{settings["connections"]} connections, {settings["repeats"]} rounds, {settings["seconds"]} s a case, the cases in turn.
-Each cell: the median of the rounds (least–most). The floor is the first row, compared round by round. CPU is that of
-the workerd process alone, which also does the work of Workers KV here (miniflare's, on SQLite); in production that
-work is elsewhere. The rate limiter is off, because miniflare's costs more than all the rest.
-Raw samples: [workerd.json](workerd.json).
-
-{table}
-
-## Streams
-
-{settings["connections"]} at a time, {TOKENS} tokens each, the first after {TTFT_MS} ms and one every {GAP_MS} ms after
-it, all from the same upstream on this machine; the edge model is a stand-in in workerd with its own pace. Added times
-are against the direct stream of the same round. CPU is workerd's, for the whole stream divided by its tokens.
-
-{streams}
-"""
+def _track(steps: Sequence[Any], text: str) -> Iterator[Any]:
+    return iter(track(steps, description=text, console=CONSOLE))
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    CONSOLE.print(text, markup=False, highlight=False)
 
 
 def _positive(text: str) -> int:

@@ -88,7 +88,7 @@ def cold_start_tables(raw: Raw) -> str:
             *lines,
             "",
             "No snapshot is used here: each workerd starts CPython and imports everything, which in production is done"
-            " once, at the deployment. What our Worker adds to that is the difference between its row and Python hello's.",
+            " once, at the deployment. What our Worker adds is the difference between its row and Python hello's.",
             "",
             f"Bundle: {bundle['kib']:,.0f} KiB, {bundle['gzip_kib']:,.0f} KiB gzipped; the goal is under 2.5 MiB:"
             f" {'held' if size < 2.5 else '**missed**'} ({size:.2f} MiB).",

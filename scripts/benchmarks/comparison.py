@@ -1,4 +1,4 @@
-"""Nearside beside the floors and the other gateways: plain calls, hits, streams, CPU and memory, in one run, in turn."""
+"""Nearside beside floors and other gateways: plain calls, hits, streams, CPU and memory, in one run, in turn."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ Raw = dict[str, Any]
 Say = Callable[[str], None]
 Track = Callable[[Sequence[Any], str], Iterator[Any]]
 
-PACE = {"ttft_ms": 200, "gap_ms": 10, "tokens": 50, "paced_if": PACED}
+PACE: dict[str, Any] = {"ttft_ms": 200, "gap_ms": 10, "tokens": 50, "paced_if": PACED}
 UPSTREAM = "upstream"
 LITELLM, LITELLM_CACHE, NEARSIDE = "litellm", "litellm-cache", "nearside"
 SPREAD_S = 0.2

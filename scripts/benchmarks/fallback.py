@@ -30,13 +30,12 @@ import uvloop
 
 from edge_router.signing import Key, parse_keys, sign
 from scripts.benchmarks.machine import machine_facts
-from scripts.benchmarks.processes import cpu_s, pin, rss_mib, split_cores
+from scripts.benchmarks.peers import install
+from scripts.benchmarks.processes import cpu_s, peak_mib, pin, split_cores
 from scripts.benchmarks.raw_load import Burst, MakeRequest, StreamTimes, burst, streams
 from scripts.local.fallback_process import FallbackProcess, free_port, running_fallback
 from scripts.local.worker_spec import ROOT
 
-LITELLM = "litellm[proxy]==1.106.2"
-VENV = ROOT / ".cache" / "litellm"
 MASTER_KEY = f"sk-{secrets.token_hex(32)}"
 KEYS = f"bench:{secrets.token_hex(32)}"
 OUTPUT = ROOT / "docs" / "benchmarks" / "fallback.md"
@@ -132,7 +131,11 @@ def passthrough(rounds: int, seconds: float) -> list[str]:
             f"| {name} | {median(s[0] for s in samples):,.0f} | {median(s[1] for s in samples):.2f} "
             f"| {sum(s[2] for s in samples)} |"
         )
-    return [*table, "", f"**{ratio:.1f} times** the requests of LiteLLM ({LITELLM}), median of {rounds} rounds."]
+    return [
+        *table,
+        "",
+        f"**{ratio:.1f} times** the requests of LiteLLM {install.LITELLM}, median of {rounds} rounds.",
+    ]
 
 
 def latency(rounds: int, seconds: float) -> list[str]:
@@ -172,13 +175,13 @@ def slow(rounds: int, seconds: float) -> list[str]:
         before_s, began_s = cpu_s(ours.process.pid), time.monotonic()
         through = _streams(ours.url, _signed_stream, count=1000, spread_s=5)
         busy = (cpu_s(ours.process.pid) - before_s) / (time.monotonic() - began_s)
-        peak_mib = _peak_mib(ours.process.pid)
+        memory_mib = peak_mib(ours.process.pid)
     p99 = {name: 1000 * _p99([g for s in each for g in s.gaps_s]) for name, each in (("d", direct), ("t", through))}
     broken = sum(not s.is_whole for s in through)
     tokens = sum(s.tokens for s in through)
     return [
         f"1,000 streams: {broken} not whole, {tokens:,} tokens; inter-token p99 {p99['t']:.0f} ms, direct "
-        f"{p99['d']:.0f} ms: **{p99['t'] - p99['d']:+.0f} ms**; peak memory **{peak_mib:.0f} MiB**; "
+        f"{p99['d']:.0f} ms: **{p99['t'] - p99['d']:+.0f} ms**; peak memory **{memory_mib:.0f} MiB**; "
         f"{100 * busy:.0f} % of one core."
     ]
 
@@ -243,11 +246,7 @@ def running(pace: dict[str, float]) -> Iterator[Bench]:
 @contextlib.contextmanager
 def litellm(bench: Bench) -> Iterator[tuple[str, int]]:
     """LiteLLM's proxy: URL and process id. Installed when it is not there."""
-    program = VENV / "bin" / "litellm"
-    if not program.exists():
-        uv = ROOT / ".cache" / "tools" / "bin" / "uv"
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, VENV], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "-p", VENV / "bin" / "python", LITELLM], check=True)
+    program = install.litellm()
     config = bench.folder / "litellm.yaml"
     config.write_text(
         "model_list:\n  - model_name: bench\n    litellm_params:\n      model: openai/bench\n"
@@ -380,13 +379,6 @@ def _check_whole(seen: list[StreamTimes]) -> None:
 
 def _p99(values: list[float]) -> float:
     return quantiles(values, n=100)[98]
-
-
-def _peak_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return rss_mib(pid)
 
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]", *, within_s: float) -> None:

@@ -1,8 +1,9 @@
 """Samples, their medians and spread, and the tables made of them. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import linear_regression, median
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,24 @@ class Figure:
     median: float
     least: float
     most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """y = c * x ** slope. r2: of the logarithms, 1 is exact; also 1 where y does not change at all."""
+
+    slope: float
+    r2: float
+
+
+def fit_power(pairs: Sequence[tuple[float, float]]) -> Fit:
+    """pairs: two or more of (x, y), all above 0, with different x."""
+    xs, ys = ([math.log(pair[place]) for pair in pairs] for place in (0, 1))
+    slope, intercept = linear_regression(xs, ys)
+    mean = sum(ys) / len(ys)
+    spread = sum((y - mean) ** 2 for y in ys)
+    left = sum((y - slope * x - intercept) ** 2 for x, y in zip(xs, ys, strict=True))
+    return Fit(slope, 1 - left / spread if spread else 1.0)
 
 
 def figure(values: Sequence[float]) -> Figure:

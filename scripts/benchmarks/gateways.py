@@ -1,4 +1,4 @@
-"""Every gateway and floor that is compared: how it is started, and how it is asked. All before one simulated upstream."""
+"""Every gateway and floor that is compared: how it is started and asked, all before one simulated upstream."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ import httpx
 
 from scripts.benchmarks.load import Request
 from scripts.benchmarks.peers import install
-from scripts.benchmarks.processes import age_s, family, on_cores
+from scripts.benchmarks.processes import age_s, family, on_cores, started_on
 from scripts.benchmarks.workerd import NODE, BenchError, running_servers
 from scripts.benchmarks.workerd_cases import CHAT, FORWARDER, KEY, SDK_HELLO, gateway_servers
 from scripts.local.fallback_process import free_port, running_fallback
@@ -154,7 +154,7 @@ def asked(gateway: Gateway, ask: Ask, upstream_url: str) -> Ask:
 
 
 @contextlib.contextmanager
-def upstream(pace: dict[str, float]) -> Iterator[str]:
+def upstream(pace: dict[str, Any]) -> Iterator[str]:
     """Its URL. It runs on the cores that this process is on."""
     command = [sys.executable, "-m", "scripts.benchmarks.quick_upstream", json.dumps(pace)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -197,7 +197,7 @@ def _worker(name: str) -> Callable[[Surroundings], AbstractContextManager[Runnin
 @contextlib.contextmanager
 def _started_worker(around: Surroundings, *, name: str, chain_url: str = "", keys: str = "") -> Iterator[Running]:
     spec = gateway_servers(around.upstream_url, chain_url, keys)[name]
-    with on_cores(around.measured_cores), running_servers(spec) as servers:
+    with started_on(around.measured_cores, running_servers(spec)) as servers:
         yield Running(servers[name].url, (servers[name].pid,))
 
 
@@ -208,7 +208,8 @@ def _fallback(around: Surroundings, *, keys: str = "") -> Iterator[Running]:
     auth = {"FALLBACK_AUTH": "keys", "FALLBACK_KEYS": keys} if keys else {}
     env = {"CLOUD_MODELS_FILE": str(catalog), **auth}
     log = around.folder / "fallback.log"
-    with on_cores(around.measured_cores), running_fallback(f"{around.upstream_url}/v1", env=env, log=log) as service:
+    service_of = running_fallback(f"{around.upstream_url}/v1", env=env, log=log)
+    with started_on(around.measured_cores, service_of) as service:
         yield Running(service.url, (service.process.pid,))
 
 
@@ -264,7 +265,7 @@ def _portkey_workerd(around: Surroundings) -> Iterator[Running]:
         "seed": {},
     }
     spec = {"compatibilityDate": "2026-11-16", "servers": [own]}
-    with on_cores(around.measured_cores), running_servers(spec) as servers:
+    with started_on(around.measured_cores, running_servers(spec)) as servers:
         yield Running(servers[name].url, (servers[name].pid,))
 
 

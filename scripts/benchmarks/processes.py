@@ -4,7 +4,11 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -49,6 +53,15 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def started_on(cores: Iterable[int], manager: AbstractContextManager[T]) -> Iterator[T]:
+    """Enters `manager`, which starts processes, on these cores; what is done within stays on the cores of before."""
+    with contextlib.ExitStack() as stack:
+        with on_cores(cores):
+            entered = stack.enter_context(manager)
+        yield entered
 
 
 def family(pid: int) -> list[int]:

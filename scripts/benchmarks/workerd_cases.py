@@ -248,3 +248,25 @@ def gateway_servers(upstream_url: str, chain_url: str, chain_keys: str) -> dict[
         _nearside("nearside-chain", chain, config, vendored, record, flags),
     ]
     return {each["name"]: {"compatibilityDate": config["compatibility_date"], "servers": [each]} for each in servers}
+
+
+def growth_server(upstream_url: str, keys: dict[str, str]) -> dict[str, Any]:
+    """One Worker of ours before the upstream. keys: entries of the KV namespace KEYS."""
+    config = tomllib.loads((ROOT / "wrangler.toml").read_text())
+    flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
+    vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
+    variables = {"AUTH": "keys", "CLOUD_REGIONS": [{"id": "bench", "url": upstream_url}]}
+    return {
+        "compatibilityDate": config["compatibility_date"],
+        "servers": [_nearside("nearside", variables, config, vendored, keys, flags)],
+    }
+
+
+def memory_server(upstream_url: str) -> dict[str, Any]:
+    """Our Worker with `workers/memory_entry.py` in front, which tells what the isolate holds."""
+    spec = growth_server(upstream_url, {"key:bench": json.dumps({"tenant": "bench", "hashes": [hash_secret(SECRET)]})})
+    (own,) = spec["servers"]
+    probe = WORKERS / "memory_entry.py"
+    own["modules"] = [{"type": "PythonModule", "path": probe.name, "file": str(probe)}, *own["modules"]]
+    own["inspect"] = True
+    return spec

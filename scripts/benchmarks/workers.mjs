@@ -1,8 +1,9 @@
 // Starts Workers, each in a workerd of its own, on sockets that lead straight to them: no proxy before the Worker.
 //
 // Reads a JSON object from the first argument: {compatibilityDate, servers: [{name, modulesRoot, modules:
-// [{type, path, file}], options: Miniflare's, services: {BINDING: file}, seed: {KV_BINDING: {key: value}}}]}.
-// Prints one JSON line {"servers": [{name, url, pid}]}; stops on SIGTERM, SIGINT or when its standard input ends.
+// [{type, path, file}], options: Miniflare's, services: {BINDING: file}, seed: {KV_BINDING: {key: value}}, inspect: whether
+// V8's inspector listens}]}.
+// Prints one JSON line {"servers": [{name, url, pid, inspector: its URL}]}; stops on SIGTERM, SIGINT or when its standard input ends.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
@@ -43,6 +44,7 @@ const start = async (server) => {
       port: 0,
       cf: false,
       logRequests: false,
+      ...(server.inspect ? { inspectorPort: 0 } : {}),
       workers: [await workerOf(server), ...(await Promise.all(Object.entries(server.services).map(serviceOf)))],
     }),
   );
@@ -55,7 +57,8 @@ const start = async (server) => {
   const url = await miniflare.unsafeGetDirectURL(server.name);
   const started = [...(await children())].filter((pid) => !before.has(pid));
   if (started.length !== 1) throw new Error(`${server.name}: expected one workerd, found ${started.length}`);
-  return { name: server.name, url: url.origin, pid: Number(started[0]) };
+  const inspector = server.inspect ? { inspector: (await miniflare.getInspectorURL()).href } : {};
+  return { name: server.name, url: url.origin, pid: Number(started[0]), ...inspector };
 };
 
 let stopping = false;

@@ -48,7 +48,7 @@ def portkey() -> Path:
 
 
 def portkey_worker() -> Path:
-    """The same code as one module for workerd. npm has no build for it, so the part that serves under Node is cut off."""
+    """The same code as one module for workerd. npm has none for it, so the part that serves under Node is cut off."""
     build = portkey()
 
     def install(folder: Path) -> None:

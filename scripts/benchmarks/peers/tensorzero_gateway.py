@@ -9,7 +9,7 @@ only waits here. Prints one JSON line {"url"}; ends with its standard input.
 import json
 import sys
 
-from tensorzero.tensorzero import _start_http_gateway
+from tensorzero.tensorzero import _start_http_gateway  # type: ignore[import-not-found]  # in its own venv
 
 gateway = _start_http_gateway(
     config_file=sys.argv[1], clickhouse_url=None, postgres_url=None, valkey_url=None, async_setup=False

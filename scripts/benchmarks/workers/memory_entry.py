@@ -1,0 +1,32 @@
+"""Our Worker with one more path, for measuring alone: what its isolate holds. Never deployed: it is not in src/."""
+
+# mypy: ignore-errors
+# The modules exist inside workerd only.
+
+import gc
+import json
+
+import pyodide_js
+from js import Response
+from workers import WorkerEntrypoint
+
+from entry import Alerts, Counters, FeedbackLog, Metrics, SingleFlight
+from entry import Default as Nearside
+
+__all__ = ["Alerts", "Counters", "Default", "FeedbackLog", "Metrics", "SingleFlight"]
+
+
+class Default(Nearside, WorkerEntrypoint):
+    """Counts after a collection, so that what nobody holds any more is not counted."""
+
+    async def fetch(self, request):
+        if not str(request.url).endswith("/bench/memory"):
+            return await super().fetch(request)
+        gc.collect()
+        module = pyodide_js._module
+        held = {
+            "wasm_mib": module.HEAP8.length / 2**20,
+            "js_references": module._hiwire_num_refs(),
+            "python_objects": len(gc.get_objects()),
+        }
+        return Response.new(json.dumps(held))
