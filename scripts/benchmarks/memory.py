@@ -98,8 +98,10 @@ async def _held(server: Server, requests: int) -> Raw:
         async with session.get(f"{server.url}/bench/memory") as answer:
             held: Raw = json.loads(await answer.text())
         async with session.get(server.inspector_url.replace("ws:", "http:") + "json") as answer:
-            (target,) = json.loads(await answer.text())
-        async with session.ws_connect(target["webSocketDebuggerUrl"]) as inspector:
+            targets = [each for each in json.loads(await answer.text()) if each["id"].endswith("nearside")]
+        if len(targets) != 1:
+            raise BenchError(f"the inspector shows {len(targets)} Workers of ours instead of one")
+        async with session.ws_connect(targets[0]["webSocketDebuggerUrl"]) as inspector:
             for number, method in enumerate(("HeapProfiler.collectGarbage", "Runtime.getHeapUsage")):
                 await inspector.send_json({"id": number, "method": method})
                 usage = await _reply(inspector, number)
