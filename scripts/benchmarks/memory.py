@@ -37,16 +37,35 @@ def measure_memory(*, requests: int, track: Track) -> Raw:
             server = servers["nearside"]
             first_answer(Running(server.url, (server.pid,)), Ask("cloud", {"authorization": f"Bearer {KEY}"}).plain())
             kinds = random.Random(SEED).choices(list(KINDS), list(KINDS.values()), k=requests)
-            points = [asyncio.run(_held(server, 0))]
-            seen: dict[str, int] = dict.fromkeys(KINDS, 0)
-            each = -(-requests // POINTS)
-            for begin in track(range(0, requests, each), "memory"):
-                part = kinds[begin : begin + each]
-                asyncio.run(_ask_all(server.url, part, begin, seen))
-                points.append(asyncio.run(_held(server, begin + len(part))))
+            points, seen = asyncio.run(_measure(server, kinds, track))
     finally:
         os.sched_setaffinity(0, before)
     return {"requests": requests, "kinds": seen, "points": points}
+
+
+async def _measure(server: Server, kinds: Sequence[str], track: Track) -> tuple[list[Raw], dict[str, int]]:
+    """One inspector session for all: workerd closes a second one."""
+    seen = dict.fromkeys(KINDS, 0)
+    each = -(-len(kinds) // POINTS)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(await _inspected(session, server)) as inspector,
+    ):
+        points = [await _held(session, inspector, server, 0)]
+        for begin in track(range(0, len(kinds), each), "memory"):
+            part = kinds[begin : begin + each]
+            await _ask_all(server.url, part, begin, seen)
+            points.append(await _held(session, inspector, server, begin + len(part)))
+    return points, seen
+
+
+async def _inspected(session: aiohttp.ClientSession, server: Server) -> str:
+    """The inspector's URL for our Worker: it shows miniflare's own as well."""
+    async with session.get(server.inspector_url.replace("ws:", "http:") + "json") as answer:
+        targets = [each for each in json.loads(await answer.text()) if each["id"].endswith(":nearside")]
+    if len(targets) != 1:
+        raise BenchError(f"the inspector shows {len(targets)} Workers of ours instead of one")
+    return str(targets[0]["webSocketDebuggerUrl"])
 
 
 async def _ask_all(url: str, kinds: Sequence[str], begin: int, seen: dict[str, int]) -> None:
@@ -91,21 +110,15 @@ def _expect(answer: httpx.Response, status: int, kind: str) -> None:
         raise BenchError(f"{kind}: {answer.status_code} instead of {status} {text}")
 
 
-async def _held(server: Server, requests: int) -> Raw:
-    """After what answers have left running had time to end."""
+async def _held(
+    session: aiohttp.ClientSession, inspector: aiohttp.ClientWebSocketResponse, server: Server, requests: int
+) -> Raw:
+    """After what answers left running had time to end. workerd collects no JS on demand: its heap is with garbage."""
     await asyncio.sleep(1.5)
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{server.url}/bench/memory") as answer:
-            held: Raw = json.loads(await answer.text())
-        async with session.get(server.inspector_url.replace("ws:", "http:") + "json") as answer:
-            targets = [each for each in json.loads(await answer.text()) if each["id"].endswith("nearside")]
-        if len(targets) != 1:
-            raise BenchError(f"the inspector shows {len(targets)} Workers of ours instead of one")
-        async with session.ws_connect(targets[0]["webSocketDebuggerUrl"]) as inspector:
-            for number, method in enumerate(("HeapProfiler.collectGarbage", "Runtime.getHeapUsage")):
-                await inspector.send_json({"id": number, "method": method})
-                usage = await _reply(inspector, number)
-    heap_mib = usage["usedSize"] / 2**20
+    async with session.get(f"{server.url}/bench/memory") as answer:
+        held: Raw = json.loads(await answer.text())
+    await inspector.send_json({"id": requests + 1, "method": "Runtime.getHeapUsage"})
+    heap_mib = (await _reply(inspector, requests + 1))["usedSize"] / 2**20
     return {
         "requests": requests,
         **held,
@@ -117,7 +130,10 @@ async def _held(server: Server, requests: int) -> Raw:
 
 async def _reply(inspector: aiohttp.ClientWebSocketResponse, number: int) -> Raw:
     while True:
-        message = await inspector.receive_json(timeout=30)
+        try:
+            message = await inspector.receive_json(timeout=30)
+        except (TimeoutError, TypeError) as exc:
+            raise BenchError("the inspector does not answer") from exc
         if message.get("id") == number:
             found: Raw = message.get("result", {})
             return found
@@ -130,8 +146,8 @@ def memory_tables(raw: Raw) -> str:
     mix = ", ".join(f"{count:,} × {kind}" for kind, count in raw["kinds"].items())
     lines = [
         f"{raw['requests']:,} requests to one isolate, {AT_ONCE} at a time: {mix}. A cut stream is left after its first"
-        " bytes; a batch is an embedding of sixteen inputs. Read after a collection in both heaps, by an entry module"
-        " that is not deployed and by V8's inspector.",
+        " bytes; a batch is an embedding of sixteen inputs. Python's side is read after a collection, by an entry"
+        " module that is not deployed, the JS heap by V8's inspector, garbage included.",
         "",
         "| requests | WebAssembly MiB | JS heap MiB | together MiB | JS references of Python | Python objects "
         "| RSS of workerd MiB |",
