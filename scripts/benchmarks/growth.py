@@ -47,7 +47,10 @@ def measure_growth(*, seconds: int, repeats: int, is_quick: bool, track: Track) 
     stage()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, load)
-    keys = {f"key:t{n}": json.dumps({"tenant": f"t{n}", "hashes": [hash_secret(SECRET)]}) for n in range(MOST_TENANTS)}
+    keys = {
+        f"key:bench{n}": json.dumps({"tenant": f"bench{n}", "hashes": [hash_secret(SECRET)]})
+        for n in range(MOST_TENANTS)
+    }
     try:
         with (
             upstream(PACE) as url,
@@ -107,7 +110,7 @@ def _load_once(server: Running, request: Request, seconds: int) -> tuple[int, fl
 
 def _streams_once(server: Running, count: int) -> tuple[int, float]:
     """CPU is for each stream; what it shares with the others makes it less, if anything."""
-    ask = Ask("cloud", _auth("t0"), {"use_cache": False})
+    ask = Ask("cloud", _auth("bench0"), {"use_cache": False})
     request = raw_request(ask.stream(paced=True))
     waves = max(1, 16 // count)
 
@@ -126,7 +129,7 @@ def _streams_once(server: Running, count: int) -> tuple[int, float]:
 
 def _request(name: str, size: int) -> Request:
     """The request of this series and size."""
-    text, count, variants, cached, tenant = "Say it again, please, word after word. ", 1, 1, True, "t0"
+    text, count, variants, cached, tenant = "Say it again, please, word after word. ", 1, 1, True, "bench0"
     if name == "messages":
         count, cached = size, False
     elif name in ("bytes", "hit-bytes"):
@@ -134,7 +137,7 @@ def _request(name: str, size: int) -> Request:
     elif name == "entries":
         text, variants = text + "{n}", size
     elif name == "tenants":
-        tenant, variants = "t{n}", size
+        tenant, variants = "bench{n}", size
     roles = ("user", "assistant")
     messages = [{"role": roles[n % 2], "content": text} for n in range(count)]
     body = {"model": "cloud", "messages": messages, "use_cache": cached}
