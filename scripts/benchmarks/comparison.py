@@ -100,7 +100,8 @@ def _measure_row(
                 with _noted(row, f"streams fail: {count} at once"):
                     name = f"{'paced' if paced else 'unpaced'}-{count}"
                     assert plain is not None
-                    row["streams"].setdefault(name, []).append(_stream_sample(running.url, plain, paced, count))
+                    sample = _stream_sample(running.url, plain, paced, count)
+                    row["streams"].setdefault(name, []).append(sample)
 
 
 @contextlib.contextmanager
