@@ -39,6 +39,7 @@ from scripts.benchmarks.workerd_cases import SDK_HELLO, Case, workerd_cases
 from scripts.local.worker_spec import ROOT
 
 CONSOLE = Console(stderr=True)
+QUICK_CASES = (SDK_HELLO, "python-kv", "cache-hit", "memory-hit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     command = shlex.join(["scripts/bench", *(sys.argv[1:] if argv is None else argv)])
     effort = Effort(
-        seconds=arguments.seconds or (1 if arguments.quick else 4),
-        warm_up=1 if arguments.quick else 3,
+        seconds=arguments.seconds or (1 if arguments.quick else 2),
+        warm_up=1 if arguments.quick else 2,
         repeats=arguments.repeats or (1 if arguments.quick else 3),
         connections=arguments.connections,
         is_quick=arguments.quick,
@@ -91,10 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _workerd(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
-    cases = workerd_cases()
+    cases = [case for case in workerd_cases() if case.name in QUICK_CASES or not effort.is_quick]
     samples = _samples(cases, effort)
     stream_samples = measure_streams(
-        streams=40 if effort.is_quick else 80, concurrency=effort.connections, repeats=effort.repeats, say=_say
+        streams=16 if effort.is_quick else 48, concurrency=effort.connections, repeats=effort.repeats, say=_say
     )
     table = markdown_table({case.name: case.says for case in cases}, samples, floor=SDK_HELLO)
     page = f"""# Nearside on workerd alone
@@ -116,7 +117,14 @@ are against the direct stream of the same round. CPU is workerd's, for the whole
 
 
 def _samples(cases: Sequence[Case], effort: Effort) -> dict[str, list[Sample]]:
-    return measure(cases, seconds=effort.seconds, repeats=effort.repeats, connections=effort.connections, say=_say)
+    return measure(
+        cases,
+        seconds=effort.seconds,
+        warm_up=effort.warm_up,
+        repeats=effort.repeats,
+        connections=effort.connections,
+        say=_say,
+    )
 
 
 def _only(samples: Mapping[str, Sequence[Sample]]) -> str:
@@ -136,7 +144,7 @@ def _comparison(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
         seconds=effort.seconds,
         warm_up=effort.warm_up,
         repeats=effort.repeats,
-        at_once=(8,) if effort.is_quick else (1, 8, 32),
+        is_quick=effort.is_quick,
         track=_track,
     )
     plots.comparison(raw, output / "comparison.svg")
@@ -144,7 +152,7 @@ def _comparison(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
 
 
 def _start(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
-    raw = measure_cold_start(repeats=effort.repeats, track=_track)
+    raw = measure_cold_start(repeats=effort.repeats, is_quick=effort.is_quick, track=_track)
     plots.cold_start(raw, output / "start.svg")
     return raw, f"# Cold start\n\n![](start.svg)\n\n{cold_start_tables(raw)}"
 
@@ -156,9 +164,7 @@ def _memory(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
 
 
 def _growth(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
-    raw = measure_growth(
-        seconds=1 if effort.is_quick else 2, repeats=effort.repeats, is_quick=effort.is_quick, track=_track
-    )
+    raw = measure_growth(seconds=1, repeats=effort.repeats, is_quick=effort.is_quick, track=_track)
     plots.growth(raw, output / "growth.svg")
     return raw, f"# Growth\n\n![](growth.svg)\n\n{growth_tables(raw)}"
 
@@ -192,7 +198,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="1 round of 1 s, fewer sizes")
+    add("--quick", action="store_true", help="1 round of 1 s, fewer gateways, cases and sizes")
     names = [*PARTS, *(case.name for case in workerd_cases())]
     add(
         "--only",
@@ -201,7 +207,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PART|CASE",
         help=f"may be repeated; cases of workerd write no page: {', '.join(names)}",
     )
-    add("--seconds", type=_positive, metavar="N", help="of each case in each round (default: 4)")
+    add("--seconds", type=_positive, metavar="N", help="of each case in each round (default: 2)")
     add("--repeats", type=_positive, metavar="N", help="rounds (default: 3)")
     add("--connections", type=_positive, default=8, metavar="N", help="of the part workerd (default: %(default)s)")
     add("--output", type=Path, default=ROOT / "docs" / "benchmarks", metavar="DIR", help="default: docs/benchmarks")

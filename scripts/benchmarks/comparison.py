@@ -27,6 +27,7 @@ from scripts.benchmarks.peers.install import InstallError
 from scripts.benchmarks.processes import cpu_s, peak_mib, split_cores
 from scripts.benchmarks.raw_load import StreamTimes, streams
 from scripts.benchmarks.workerd import BenchError, stage
+from scripts.benchmarks.workerd_cases import FORWARDER
 
 Raw = dict[str, Any]
 Say = Callable[[str], None]
@@ -36,10 +37,13 @@ PACE: dict[str, Any] = {"ttft_ms": 200, "gap_ms": 10, "tokens": 50, "paced_if": 
 UPSTREAM = "upstream"
 LITELLM, LITELLM_CACHE, NEARSIDE = "litellm", "litellm-cache", "nearside"
 SPREAD_S = 0.2
+QUICK = (FORWARDER, NEARSIDE, LITELLM, LITELLM_CACHE, "portkey-workerd", "tensorzero")
 
 
-def measure_comparison(*, seconds: int, warm_up: int, repeats: int, at_once: Sequence[int], track: Track) -> Raw:
-    """What `comparison_page` makes a page of. at_once: of streams. A gateway that fails is named, with the reason."""
+def measure_comparison(*, seconds: int, warm_up: int, repeats: int, is_quick: bool, track: Track) -> Raw:
+    """What `comparison_tables` makes a page of. A gateway that fails is named, with the reason."""
+    gateways = [gateway for gateway in all_gateways() if gateway.name in QUICK or not is_quick]
+    at_once = (8,) if is_quick else (1, 8, 32)
     measured, load = split_cores()
     stage()
     before = os.sched_getaffinity(0)
@@ -49,7 +53,7 @@ def measure_comparison(*, seconds: int, warm_up: int, repeats: int, at_once: Seq
             rows: dict[str, Raw] = {UPSTREAM: _row("the upstream itself", "uvloop", "no gateway")}
             own = Running(url, ())
             _measure_row(rows[UPSTREAM], own, Ask("bench"), None, seconds, 1, repeats, at_once)
-            for gateway in track(all_gateways(), "gateways"):
+            for gateway in track(gateways, "gateways"):
                 rows[gateway.name] = _measure_gateway(gateway, around, seconds, warm_up, repeats, at_once)
             return {"pace": PACE, "seconds": seconds, "repeats": repeats, "at_once": list(at_once), "rows": rows}
     finally:
@@ -132,7 +136,7 @@ def _stream_sample(url: str, ask: Ask, paced: bool, count: int) -> Raw:
 
     async def waves() -> list[StreamTimes]:
         seen = []
-        for _ in range(max(1, 8 // count)):
+        for _ in range(max(1, 4 // count)):
             seen += await streams(url, lambda: request, count=count, spread_s=SPREAD_S if paced else 0)
         return seen
 

