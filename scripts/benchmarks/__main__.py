@@ -39,6 +39,7 @@ from scripts.benchmarks.workerd_cases import SDK_HELLO, Case, workerd_cases
 from scripts.local.worker_spec import ROOT
 
 CONSOLE = Console(stderr=True)
+GROWTH_S = 1
 QUICK_CASES = (SDK_HELLO, "python-kv", "cache-hit", "memory-hit")
 
 
@@ -164,7 +165,7 @@ def _memory(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
 
 
 def _growth(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
-    raw = measure_growth(seconds=1, repeats=effort.repeats, is_quick=effort.is_quick, track=_track)
+    raw = measure_growth(seconds=GROWTH_S, repeats=effort.repeats, is_quick=effort.is_quick, track=_track)
     plots.growth(raw, output / "growth.svg")
     return raw, f"# Growth\n\n![](growth.svg)\n\n{growth_tables(raw)}"
 
@@ -187,10 +188,17 @@ def _page(name: str, command: str, effort: Effort, facts: dict[str, Any], page: 
 `{command}`, {facts["date"]}, {facts["cores"]} cores of {facts["cpu"]}, {facts["system"]}, load average at the start
 {facts["load_average"][0]}. {versions}; load by {load_tool()} where not said otherwise.
 
-{effort.repeats} rounds of {effort.seconds} s. A cell is the median of the rounds, (least–most) behind it.
+{_rounds(name, effort)} A cell is the median of the rounds, (least–most) behind it.
 [How it is measured](README.md); raw samples: [{name}.json]({name}.json).
 {rest}
 """
+
+
+def _rounds(name: str, effort: Effort) -> str:
+    seconds = {"workerd": effort.seconds, "comparison": effort.seconds, "growth": GROWTH_S}.get(name)
+    if name == "memory":
+        return "One round."
+    return f"{effort.repeats} round{'s' * (effort.repeats > 1)}{f' of {seconds} s a case' if seconds else ''}."
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

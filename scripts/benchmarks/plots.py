@@ -1,5 +1,6 @@
 """The pictures of the pages, as SVG on a light ground."""
 
+import itertools
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,12 +60,20 @@ def memory(raw: Raw, path: Path) -> None:
 
 
 def growth(raw: Raw, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(raw["series"]), figsize=(4 * len(raw["series"]), 3.8))
-    for axis, series in zip(axes, raw["series"], strict=True):
+    """Sizes are drawn as their logarithms, CPU is not: what doubles is twice as high."""
+    rows = -(-len(raw["series"]) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(13, 3.6 * rows), squeeze=False)
+    for axis, series in itertools.zip_longest(axes.flat, raw["series"]):
+        if series is None:
+            axis.remove()
+            continue
         sizes = [point["size"] for point in series["points"]]
-        axis.loglog(sizes, [point["cpu_ms"] for point in series["points"]], marker="o", color=OURS)
+        axis.semilogx(sizes, [point["cpu_ms"] for point in series["points"]], marker="o", color=OURS)
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        axis.set_xticks([], minor=True)
+        axis.set_ylim(bottom=0)
         axis.set(xlabel=series["unit"], ylabel="CPU ms", title=series["says"])
-        axis.title.set_fontsize(9)
+        axis.title.set_fontsize(10)
     _save(figure, path)
 
 
