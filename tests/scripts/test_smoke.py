@@ -1,4 +1,4 @@
-"""`scripts/smoke`: what it says of gateways that break promises. That ours keeps them: tests/edge/test_smoke.py."""
+"""`scripts/smoke`: what it says of gateways that break promises. That ours keeps them: tests/edge/test_contract.py."""
 
 import httpx
 
