@@ -33,4 +33,6 @@ def test_answers_are_as_described(
     """For requests that fit the document and for requests that don't."""
     case = data.draw(operation.as_strategy(generation_mode=mode))
 
+    for name in [name for name in case.headers or {} if name.lower() == "nearside-emulate-cf"]:
+        del case.headers[name]  # understood by the local front alone, which answers without the Worker
     check(case, case.call(base_url=stack[1].url))
