@@ -12,7 +12,11 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from scripts.benchmarks.imports import by_package
+
 Raw = dict[str, Any]
+UNPLOTTED = ("upstream", "javascript-hello", "python-hello-sdk")
+"""They pass nothing on."""
 OURS, OTHERS = "#1f6feb", "#8c959f"
 # The same samples make the same file.
 mpl.rcParams["svg.hashsalt"] = "nearside"
@@ -20,7 +24,7 @@ mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
 
 
 def comparison(raw: Raw, path: Path) -> None:
-    """Plain calls and hits a second, and CPU for a plain call."""
+    """Plain calls and hits a second, and CPU for a plain call; logarithms, as some are a hundred times others."""
     rows = raw["rows"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6))
     for axis, case, key, title in (
@@ -30,21 +34,26 @@ def comparison(raw: Raw, path: Path) -> None:
     ):
         bars = {
             row["says"]: median(sample[key] for sample in row["loads"][case])
-            for row in rows.values()
-            if row["loads"].get(case) and not (key == "cpu_ms" and row["version"] == "uvloop")
+            for name, row in rows.items()
+            if row["loads"].get(case) and name not in UNPLOTTED
         }
         _bars(axis, bars, title)
+        axis.set_xscale("log")
+        axis.set_xlim(min(bars.values()) / 3, max(bars.values()) * 4)
     _save(figure, path)
 
 
 def cold_start(raw: Raw, path: Path) -> None:
-    figure, axis = plt.subplots(figsize=(8, 4.2))
+    """Beside it what our Worker imports, by package."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 4.2))
     bars = {
         row["says"]: median(start["seconds"] for start in row["starts"])
         for row in raw["rows"].values()
         if row["starts"]
     }
-    _bars(axis, bars, "launch to first answer, s (no snapshot)")
+    _bars(axes[0], bars, "launch to first answer, s (no snapshot)")
+    packages = by_package(raw["imports"]["modules"])
+    _bars(axes[1], {name: cpu_ms for name, (_, cpu_ms) in packages[:10]}, "CPU ms of our Worker's imports, by package")
     _save(figure, path)
 
 
@@ -81,11 +90,15 @@ def _bars(axis: Axes, bars: dict[str, float], title: str) -> None:
     names = [name.replace("**", "") for name in bars]
     colours = [OURS if "Nearside" in name else OTHERS for name in bars]
     drawn = axis.barh(names, list(bars.values()), color=colours)
-    axis.bar_label(drawn, fmt="{:,.3g}", padding=3, fontsize=8)
+    axis.bar_label(drawn, fmt=_number, padding=3, fontsize=8)
     axis.set_title(title, fontsize=10)
     axis.invert_yaxis()
     axis.tick_params(labelsize=8)
     axis.margins(x=0.15)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _save(figure: Any, path: Path) -> None:

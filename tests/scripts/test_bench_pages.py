@@ -7,7 +7,7 @@ import pytest
 
 from scripts.benchmarks import plots
 from scripts.benchmarks.cold_start import cold_start_tables
-from scripts.benchmarks.comparison import comparison_tables, ratio_between
+from scripts.benchmarks.comparison import comparison_tables, long_enough_s, ratio_between
 from scripts.benchmarks.figures import Figure, fit_power
 from scripts.benchmarks.gateways import all_gateways
 from scripts.benchmarks.growth import growth_tables
@@ -41,6 +41,32 @@ def test_comparison_says_whether_goals_are_held(compared: Row) -> None:
     page = comparison_tables(compared)
 
     assert "**7.00 (7.00–7.00) times** the plain calls a second of LiteLLM; the goal is 6: held" in page
+
+
+def test_slow_gateways_are_loaded_for_longer() -> None:
+    """Up to a bound, so that the whole ends in time."""
+    assert [long_enough_s(p50_ms) for p50_ms in (2.0, 230.0, 5000.0)] == [1, 5, 8]
+
+
+def test_goals_beside_the_floors() -> None:
+    """CPU against the forwarder's, hits against the hello's, a stream's first token against the upstream's."""
+    slow = {**STREAM, "ttft_p50_ms": 204.0, "ttft_p99_ms": 225.0}
+    own = row("Nearside", "plain", 500.0, streams={"paced-8": [slow]})
+    own["loads"]["hit-16"] = [load(900.0)]
+    rows = {
+        "upstream": row("upstream", "plain", 9000.0, streams={"paced-8": [STREAM]}),
+        "python-hello-sdk": row("Python hello", "plain", 1000.0),
+        "python-forwarder": row("Python forwarder", "plain", 600.0),
+        "nearside": own,
+    }
+
+    page = comparison_tables({"pace": {"tokens": 50, "ttft_ms": 200, "gap_ms": 10}, "at_once": [8], "rows": rows})
+
+    assert "Cache hits: **0.90 (0.90–0.90)** of Python hello's requests/s; the goal is 0.7: held" in page
+    assert (
+        "CPU of a plain call: **1.20 (1.20–1.20) times** the Python forwarder's; the goal is at most 1.25: held" in page
+    )
+    assert "p50 **3.0 ms**, p99 **20.0 ms**; the goal is at most 5 and 15 ms: **missed**" in page
 
 
 def test_goal_that_is_missed_is_said_to_be(compared: Row) -> None:
