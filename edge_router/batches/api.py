@@ -19,6 +19,7 @@ from .storing import PartWriter, file_key
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
 MAX_FORM_BYTES = 16 * 1024  # of everything else in the form
+MAX_DISCARDED_BYTES = 2 * MAX_FILE_BYTES  # of a declared upload that is refused; a longer one is not waited for
 EXPIRES_AFTER_S = 30 * 24 * 3600  # by default, as OpenAI's files for batches
 PURPOSE = "batch"
 MAX_FILES_LISTED = 10_000
@@ -130,11 +131,13 @@ class BatchApi:
 
     async def _upload(self, request: BatchRequest, tenant: str) -> Json:
         file_id = f"file-{self._new_id()}"
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_FILE_BYTES + MAX_FORM_BYTES:
+            if int(length) <= MAX_DISCARDED_BYTES:
+                await request.discard()
+            raise _too_large()
         writer = PartWriter(self._bucket, file_key(tenant, file_id))
         try:
-            length = request.headers.get("content-length", "")
-            if length.isdecimal() and int(length) > MAX_FILE_BYTES + MAX_FORM_BYTES:
-                raise _too_large()
             form = await _read_form(request, writer)
             seconds = _checked(form)
             await writer.close()

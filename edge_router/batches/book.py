@@ -352,7 +352,9 @@ class BatchBook:
         self._sql.exec(f"DELETE FROM batches WHERE status IN {_ENDED} AND due_s <= ?", now_s)
 
     def _end_early(self, batch: Json, ending: Literal["cancelled", "expired"], now_s: float) -> None:
-        """Lines that are being answered may still finish, for a while."""
+        """Lines that are being answered may still finish, for a while. Nothing is told of a file that is half read."""
+        if batch["status"] == "validating":
+            self._forget_chunks(batch["id"])
         batch["internal"]["ending"] = ending
         if ending == "cancelled":
             batch["cancelling_at"] = int(now_s)

@@ -218,6 +218,21 @@ async def test_cancel_waits_for_what_is_being_answered() -> None:
     assert batch["status"] == "cancelled"
 
 
+async def test_cancel_while_the_file_is_read() -> None:
+    """No line is told of when not all of them are known."""
+    batches = BatchWorld()
+    batch_id = await batches.create("\n".join(line(f"r{number}") for number in range(45)))
+    first = {"number": 0, "first": 0, "lines": 20, "offset": 0, "bytes": 1}
+    await batches.books.ask("open", "add_chunks", batch_id=batch_id, chunks=[first])
+
+    await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+    batch = await batches.run(batch_id)
+
+    assert batch["status"] == "cancelled"
+    assert batch["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
+    assert (batch["output_file_id"], batch["error_file_id"]) == (None, None)
+
+
 async def test_a_finished_batch_can_not_be_cancelled() -> None:
     """As at OpenAI, that is a conflict."""
     batches = BatchWorld()
