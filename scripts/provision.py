@@ -26,6 +26,8 @@ from edge_router.embeddings import DIMENSIONS
 ROOT = Path(__file__).resolve().parents[1]
 METADATA_INDEX = "context"  # what semantic look-ups filter by: docs/semantic-cache.md
 SIGNING_KEYS = "FALLBACK_KEYS"
+BATCH_FILES = "BATCH_FILES"
+LEFTOVER_DAYS = 32  # more than any file lives: what is older was lost sight of (docs/batches.md)
 
 Run = Callable[[Sequence[str], str | None], tuple[int, str]]
 
@@ -62,6 +64,8 @@ def things(config: Mapping[str, Any]) -> Iterator[Thing]:
     for bucket in config.get("r2_buckets", []):
         name = bucket["bucket_name"]
         yield Thing(f"bucket {name}", ("r2", "bucket", "info", name), ("r2", "bucket", "create", name))
+        if bucket["binding"] == BATCH_FILES:
+            yield from _leftover_rules(name)
     for name in _queues(config.get("queues", {})):
         yield Thing(f"queue {name}", ("queues", "info", name), ("queues", "create", name))
     yield Thing(
@@ -70,6 +74,17 @@ def things(config: Mapping[str, Any]) -> Iterator[Thing]:
         ("secret", "put", SIGNING_KEYS),
         mark=f'"{SIGNING_KEYS}"',
     )
+
+
+def _leftover_rules(bucket: str) -> Iterator[Thing]:
+    for kind in ("files", "parts"):
+        rule = f"nearside-{kind}"
+        yield Thing(
+            f"rule {rule} of bucket {bucket}",
+            ("r2", "bucket", "lifecycle", "list", bucket),
+            ("r2", "bucket", "lifecycle", "add", bucket, rule, f"{kind}/", f"--expire-days={LEFTOVER_DAYS}", "--force"),
+            mark=rule,
+        )
 
 
 def _queues(queues: Mapping[str, Any]) -> list[str]:

@@ -197,11 +197,13 @@ class BatchBook:
         number: int,
         *,
         part: str,
+        part_bytes: int,
         results: Sequence[Sequence[int]],
         retries: Mapping[str, float],
         now_s: float,
     ) -> None:
-        """results: [place, 1 if it is a success, input tokens, output tokens], whose lines stand in `part`.
+        """results: [place, 1 if it is a success, input tokens, output tokens], whose lines stand in `part`,
+        which is so many bytes long.
 
         retries: places to be tried again, and after how many seconds. Places in neither stay open and are given out
         again at once.
@@ -219,6 +221,7 @@ class BatchBook:
         first_ones = [result for result in results if str(result[0]) not in done]
         if first_ones:
             parts.append(part)
+            progress["parts_bytes"] = progress.get("parts_bytes", 0) + part_bytes
         for place, is_ok, tokens_in, tokens_out in first_ones:
             done[str(place)] = [len(parts) - 1, is_ok]
             self._count(batch, bool(is_ok), tokens_in, tokens_out)
@@ -255,13 +258,13 @@ class BatchBook:
     def progress(self, batch_id: str, after: int, limit: int, *, now_s: float) -> list[Json]:
         """Chunks in order, those behind number `after`.
 
-        Each `{…the chunk, "done": {place: [number of its part or -1, 1 or 0]}, "parts": [names]}`.
+        Each `{…the chunk, "done": {place: [number of its part or -1, 1 or 0]}, "parts": [names], "parts_bytes"}`.
         """
         rows = self._sql.exec(
             "SELECT place, progress FROM chunks WHERE batch = ? AND number > ? ORDER BY number LIMIT ?",
             batch_id, after, limit,
         )  # fmt: skip
-        empty: Json = {"done": {}, "parts": []}
+        empty: Json = {"done": {}, "parts": [], "parts_bytes": 0}
         return [{**json.loads(row["place"]), **empty, **json.loads(row["progress"])} for row in rows]
 
     def finish(self, batch_id: str, files: Sequence[Json], failed: int, *, now_s: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import GatewayError, RequestRejected, StoreError
@@ -21,6 +21,7 @@ WORK_S = 600.0  # after that no further line is begun: a delivery may take 15 mi
 REDELIVER_S = 5  # when storage fails
 CHUNKS_PER_CALL = 500
 CHUNKS_TOGETHER = 8  # whose results are read at a time, when they are put together
+HELD_BYTES = 16 * 1024 * 1024  # of results, in memory at a time: an isolate has 128 MB, and embeddings are long
 
 Json = dict[str, Any]
 
@@ -138,15 +139,17 @@ class BatchWorker:
                     outcomes.append(answer.outcome)
             elif answer is not None:
                 outcomes.append(answer)
-        part = f"{number}-{self._new_id()}"
-        if outcomes:
-            await self._bucket.put(parts_prefix(tenant, batch_id) + part, encode_part(outcomes))
+        part, data = f"{number}-{self._new_id()}", encode_part(outcomes)
+        if data:
+            await self._bucket.put(parts_prefix(tenant, batch_id) + part, data)
+        delivery.held_bytes -= sum(len(each.text) for each in outcomes)
         await self._books.ask(
             tenant,
             "record",
             batch_id=batch_id,
             number=number,
             part=part,
+            part_bytes=len(data),
             results=[[each.place, int(each.is_ok), each.input_tokens, each.output_tokens] for each in outcomes],
             retries=retries,
         )
@@ -162,9 +165,9 @@ class BatchWorker:
         return [line for line in lines if line is not None]
 
     async def _answer_line(self, place: int, line: Mapping[str, Any], job: "_Job") -> "Outcome | _Failed | None":
-        """None when there is no time left to begin with it."""
+        """None when there is no time or room left to begin with it."""
         async with job.delivery.gate:
-            if self._clock.elapsed_ms() > job.delivery.ends_ms:
+            if self._clock.elapsed_ms() > job.delivery.ends_ms or job.delivery.held_bytes >= HELD_BYTES:
                 return None
             refusal = _refusal(line["body"])
             if refusal is not None:
@@ -180,6 +183,7 @@ class BatchWorker:
         is_ok = reply.status < 400
         outcome = Outcome(place, is_ok, text, report.input_tokens, report.output_tokens)
         if is_ok or not _is_passing(reply):
+            job.delivery.held_bytes += len(text)
             return outcome
         return _Failed(outcome, float(reply.headers.get("retry-after", 0)))
 
@@ -196,8 +200,8 @@ class BatchWorker:
         failed, last = 0, -1
         while chunks := await self._books.ask(tenant, "progress", batch_id=batch_id, after=last, limit=CHUNKS_TOGETHER):
             last = chunks[-1]["number"]
-            for lines in await asyncio.gather(*(self._result_lines(tenant, batch, chunk) for chunk in chunks)):
-                for is_ok, line in lines:
+            for group in _groups(chunks):
+                async for is_ok, line in self._results(tenant, batch, group):
                     failed += not is_ok
                     await writers[0 if is_ok else 1].write(line + b"\n")
         files, now_s = [], self._clock.now_s()
@@ -218,32 +222,51 @@ class BatchWorker:
         while keys := await self._bucket.keys(parts_prefix(tenant, batch_id)):
             await self._bucket.delete(keys)
 
-    async def _result_lines(self, tenant: str, batch: Json, chunk: Json) -> list[tuple[bool, bytes]]:
-        """Of each line of a chunk, in order: whether it was a success, and its line of the result file."""
+    async def _results(self, tenant: str, batch: Json, chunks: Sequence[Json]) -> AsyncIterator[tuple[bool, bytes]]:
+        """Of each line, in order: whether it was a success, and its line of the result file."""
+        if len(chunks) == 1:
+            async for result in self._result_lines(tenant, batch, chunks[0]):
+                yield result
+            return
+
+        async def read(chunk: Json) -> list[tuple[bool, bytes]]:
+            return [result async for result in self._result_lines(tenant, batch, chunk)]
+
+        for results in await asyncio.gather(*map(read, chunks)):
+            for result in results:
+                yield result
+
+    async def _result_lines(self, tenant: str, batch: Json, chunk: Json) -> AsyncIterator[tuple[bool, bytes]]:
+        """Those of one chunk. Of large ones no more than one part is in memory, which may be read more than once."""
         prefix = parts_prefix(tenant, batch["id"])
-        parts = [decode_part(await self._bucket.read(prefix + name)) for name in chunk["parts"]]
+        parts: dict[int, dict[int, bytes]] = {}
         inputs: list[Mapping[str, Any]] | None = None
-        results = []
         for place in range(chunk["lines"]):
             part, is_ok = chunk["done"].get(str(place), (-1, 0))
             if part >= 0:
-                results.append((bool(is_ok), parts[part][place]))
+                if part not in parts:
+                    if chunk["parts_bytes"] > HELD_BYTES:
+                        parts.clear()
+                    parts[part] = decode_part(await self._bucket.read(prefix + chunk["parts"][part]))
+                yield bool(is_ok), parts[part][place]
                 continue
             if inputs is None:
                 inputs = await self._lines(tenant, batch["input_file_id"], chunk)
             why: Unanswered = "dead" if str(place) in chunk["done"] else batch["internal"]["ending"]
             result_id = f"{_result_prefix(batch['id'])}{chunk['first'] + place}"
-            results.append((False, unanswered_line(inputs[place]["custom_id"], result_id, why).encode()))
-        return results
+            yield False, unanswered_line(inputs[place]["custom_id"], result_id, why).encode()
 
 
 class _Delivery:
-    """What the messages of one delivery share. ends_ms: on the clock for durations."""
+    """What the messages of one delivery share. ends_ms: on the clock for durations. held_bytes: of results that are not
+    stored yet.
+    """
 
     def __init__(self, background: Background, gate: asyncio.Semaphore, ends_ms: float) -> None:
         self.background = background
         self.gate = gate
         self.ends_ms = ends_ms
+        self.held_bytes = 0
 
 
 class _Job:
@@ -263,6 +286,20 @@ class _Failed:
     def __init__(self, outcome: Outcome, retry_after_s: float) -> None:
         self.outcome = outcome
         self.retry_after_s = retry_after_s
+
+
+def _groups(chunks: Sequence[Json]) -> Iterator[list[Json]]:
+    """Chunks that follow each other, as many as fit into memory together; one too large for that is by itself."""
+    group: list[Json] = []
+    size = 0
+    for chunk in chunks:
+        if group and size + chunk["parts_bytes"] > HELD_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(chunk)
+        size += chunk["parts_bytes"]
+    if group:
+        yield group
 
 
 def _result_prefix(batch_id: str) -> str:

@@ -39,6 +39,11 @@ match words:
         end(json.dumps({"name": name, "config": {"dimensions": state["dimensions"], "metric": "cosine"}}))
     case ["r2", "bucket", "info", name] | ["queues", "info", name] if name in state["made"]:
         end(f"name: {name}")
+    case ["r2", "bucket", "lifecycle", "list", _]:
+        end("\n".join(state["made"]))
+    case ["r2", "bucket", "lifecycle", "add", _, rule, _]:
+        state["made"].append(rule)
+        end(f"Added lifecycle rule {rule}")
     case ["secret", "put", name]:
         state["made"].append(name)
         state["stdin"].append(sys.stdin.read())

@@ -20,7 +20,7 @@ CONFIG = """
 binding = "VECTORS"
 index_name = "near"
 [[r2_buckets]]
-binding = "FILES"
+binding = "BATCH_FILES"
 bucket_name = "near-files"
 [[queues.producers]]
 binding = "LINES"
@@ -72,6 +72,7 @@ def test_dry_run(account: Account) -> None:
     assert "wrangler vectorize create near --dimensions=384 --metric=cosine\n" in shown
     assert "wrangler vectorize create-metadata-index near --propertyName=context --type=string\n" in shown
     assert "wrangler r2 bucket create near-files\n" in shown
+    assert "wrangler r2 bucket lifecycle add near-files nearside-files files/ --expire-days=32 --force\n" in shown
     assert "wrangler queues create near-dead\n" in shown
     assert "wrangler secret put FALLBACK_KEYS < a new key\n" in shown
     assert account["calls"] == []
@@ -83,7 +84,16 @@ def test_first_time_and_again(account: Account) -> None:
     made = account["made"]
     second = account.provision("--apply")
 
-    assert made == ["near", "near/metadata", "near-files", "near-lines", "near-dead", "FALLBACK_KEYS"]
+    assert made == [
+        "near",
+        "near/metadata",
+        "near-files",
+        "nearside-files",
+        "nearside-parts",
+        "near-lines",
+        "near-dead",
+        "FALLBACK_KEYS",
+    ]
     assert account["made"] == made
     [secret] = account["stdin"]
     assert re.fullmatch("k1:[0-9a-f]{64}", secret)
@@ -133,7 +143,7 @@ def test_real_wrangler_knows_the_calls() -> None:
     calls = {call for thing in things(tomllib.loads(CONFIG)) for call in (thing.look, thing.make)}
     by_command: dict[tuple[str, ...], set[str]] = {("whoami",): {"--json"}}
     for call in calls:
-        command = call[:3] if call[0] == "r2" else call[:2]
+        command = call[: 4 if "lifecycle" in call else 3] if call[0] == "r2" else call[:2]
         by_command.setdefault(command, set()).update(word.split("=")[0] for word in call if word.startswith("--"))
 
     for command, flags in by_command.items():

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from edge_router import embeddings
+from edge_router.batches import worker
+from edge_router.batches.api import EXPIRES_AFTER_S
 from edge_router.batches.book import CANCEL_GRACE_S, WINDOW_S
 from edge_router.batches.worker import MAX_ATTEMPTS
 from edge_router.errors import UpstreamBusy
@@ -145,6 +147,47 @@ async def test_nothing_is_lost_or_doubled(seed: int) -> None:
     counts = batch["request_counts"]
     assert counts["total"] == 130 == counts["completed"] + counts["failed"]
     assert counts["completed"] == len(batches.lines_of(batch))
+
+
+@pytest.mark.parametrize("held_bytes", [0, 2000], ids=["no room", "room for some"])
+async def test_long_results(monkeypatch: pytest.MonkeyPatch, held_bytes: int) -> None:
+    """Only so much of them is in memory at a time, and a delivery ends early for it; nothing is lost by that."""
+    monkeypatch.setattr(worker, "HELD_BYTES", held_bytes)
+    names = [f"r{number}" for number in range(45)]
+    batches = BatchWorld()
+    held = batches.bucket.objects
+    batch_id = await batches.create("\n".join(map(line, names)))
+    await batches.take(batches.due())
+    for _ in range(3):
+        await batches.take(batches.due())
+        assert batches.world.calls < len(names)
+    assert held_bytes or not [key for key in held if key.startswith("parts/")]
+
+    monkeypatch.setattr(worker, "HELD_BYTES", 2000)
+    batch = await batches.run(batch_id)
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert ids(batches.lines_of(batch)) == names
+    assert batches.world.calls == len(names)
+
+
+async def test_expired_files_go() -> None:
+    """With their contents, when their time has come, but not while a batch still reads them."""
+    batches = BatchWorld()
+    unused = await batches.upload(line("a"))
+    batch_id = await batches.create(line("b"))
+    batches.world.clock.advance(EXPIRES_AFTER_S)
+    book = batches.books.book("open")
+    now_s = batches.world.clock.now_s()
+
+    reply = await batches.ask("GET", f"/v1/files/{unused}")
+    early = book.take_expired_files(now_s)
+    batch = await batches.run(batch_id)
+    later = book.take_expired_files(now_s)
+
+    assert reply.status == 404
+    assert early == [unused]
+    assert (batch["status"], later) == ("expired", [batch["input_file_id"]])
 
 
 async def test_dead_letters_become_error_lines() -> None:
