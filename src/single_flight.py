@@ -74,10 +74,11 @@ class _Flight:
         self.broadcast = Broadcast(to_js, CLOCK, keep_mark=KEEP, on_deserted=self._abort)
         self._facts = facts
         self._tail = b""
-        self._flying = asyncio.ensure_future(self._fly())
+        self._flying: asyncio.Task[None] | None = asyncio.ensure_future(self._fly())
 
     def _abort(self) -> None:
-        self._flying.cancel()
+        if self._flying is not None:
+            self._flying.cancel()
 
     async def _fly(self) -> None:
         response: UpstreamResponse | None = None
@@ -107,6 +108,8 @@ class _Flight:
             self.broadcast.end(linger=is_whole)
             if response is not None and not is_whole:
                 await response.cancel()
+            # The object lives on until JavaScript's collector finds it, and with a task goes all that it ever held.
+            self._flying = None
 
     def _send(self, data: bytes) -> Awaitable[None] | None:
         self._tail = (self._tail + data)[-TAIL_BYTES:]

@@ -40,8 +40,10 @@ class Reader(Protocol[_Piece]):
 class Broadcast(Generic[_Sent]):
     """One answer on its way to its readers, its first one being the one who keeps it.
 
-    pack: makes of bytes what readers take, once for all of them. keep_mark: tells a reader that the keeping has
-    fallen to it, because the one who had it left. on_deserted: called when the last reader leaves before the end.
+    pack: makes of bytes what readers take, once for all of them. What is kept for later readers stays bytes: packed
+    pieces would be as many JavaScript objects, held until JavaScript's collector finds the object of the flight.
+    keep_mark: tells a reader that the keeping has fallen to it, because the one who had it left.
+    on_deserted: called when the last reader leaves before the end.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Broadcast(Generic[_Sent]):
         self._keep_mark = keep_mark
         self._on_deserted = on_deserted
         self._readers: list[Reader[_Sent]] = []
-        self._replay: list[_Sent] | None = []
+        self._replay: bytearray | None = bytearray()
         self._sent_bytes = 0
         self._last_sent_s = 0.0
         self._has_ended = False
@@ -73,8 +75,8 @@ class Broadcast(Generic[_Sent]):
 
     def join(self, reader: Reader[_Sent]) -> None:
         """Only while `is_joinable`."""
-        for piece in self._replay or ():
-            reader.send(piece)
+        if self._replay:
+            reader.send(self._pack(bytes(self._replay)))
         if self._has_ended:
             reader.end()
         else:
@@ -86,7 +88,7 @@ class Broadcast(Generic[_Sent]):
         self._sent_bytes += len(data)
         self._last_sent_s = self._clock.now_s()
         if self._replay is not None:
-            self._replay.append(piece)
+            self._replay += data
             if self._sent_bytes > MAX_REPLAY_BYTES:
                 self._replay = None
         for reader in tuple(self._readers):

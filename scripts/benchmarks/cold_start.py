@@ -9,10 +9,11 @@ from typing import Any
 
 from scripts.benchmarks.comparison import PACE, Track
 from scripts.benchmarks.figures import cell, figure
-from scripts.benchmarks.gateways import Gateway, Surroundings, all_gateways, asked, first_answer, surroundings, upstream
+from scripts.benchmarks.gateways import Gateway, Surroundings, all_gateways, asked, first_answer, surroundings
 from scripts.benchmarks.imports import import_tables, measure_imports
 from scripts.benchmarks.peers.install import InstallError
 from scripts.benchmarks.processes import cpu_s, split_cores
+from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.workerd import NODE, BenchError, stage
 from scripts.benchmarks.workerd_cases import FORWARDER, SDK_HELLO
 from scripts.local.worker_spec import ROOT
@@ -33,7 +34,7 @@ def measure_cold_start(*, repeats: int, is_quick: bool, track: Track) -> Raw:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, load)
     try:
-        with upstream(PACE) as url, surroundings(url, measured) as around:
+        with quick_upstream(PACE) as url, surroundings(url, measured) as around:
             for gateway in track([gateway for _ in range(repeats) for gateway in gateways], "cold starts"):
                 row = rows[gateway.name]
                 if row["missing"] is None:

@@ -22,11 +22,11 @@ from scripts.benchmarks.gateways import (
     asked,
     first_answer,
     surroundings,
-    upstream,
 )
 from scripts.benchmarks.load import Load, LoadError, Request, run_load
 from scripts.benchmarks.peers.install import InstallError
 from scripts.benchmarks.processes import cpu_s, peak_mib, split_cores
+from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.raw_load import StreamTimes, streams
 from scripts.benchmarks.workerd import BenchError, stage
 from scripts.benchmarks.workerd_cases import FORWARDER, SDK_HELLO
@@ -70,7 +70,7 @@ def measure_comparison(*, seconds: int, warm_up: int, repeats: int, is_quick: bo
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, load)
     try:
-        with upstream(PACE) as url, surroundings(url, measured) as around:
+        with quick_upstream(PACE) as url, surroundings(url, measured) as around:
             rows: dict[str, Raw] = {UPSTREAM: _row("the upstream itself", "uvloop", "no gateway")}
             own = Running(url, ())
             _measure_row(rows[UPSTREAM], own, Ask("bench"), None, asked_of_each)

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -151,18 +150,6 @@ def asked(gateway: Gateway, ask: Ask, upstream_url: str) -> Ask:
         "authorization": "Bearer none",
     }
     return Ask(ask.model, {**ask.headers, **host}, ask.fields, ask.path)
-
-
-@contextlib.contextmanager
-def upstream(pace: dict[str, Any]) -> Iterator[str]:
-    """Its URL. It runs on the cores that this process is on."""
-    command = [sys.executable, "-m", "scripts.benchmarks.quick_upstream", json.dumps(pace)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.communicate()
 
 
 def first_answer(running: Running, request: Request) -> None:

@@ -11,9 +11,10 @@ import uvloop
 from edge_router.auth import hash_secret
 from scripts.benchmarks.comparison import PACE, Track, raw_request
 from scripts.benchmarks.figures import Fit, fit_power
-from scripts.benchmarks.gateways import Ask, Running, first_answer, upstream
+from scripts.benchmarks.gateways import Ask, Running, first_answer
 from scripts.benchmarks.load import Request, run_load
 from scripts.benchmarks.processes import cpu_s, split_cores, started_on
+from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.raw_load import streams
 from scripts.benchmarks.workerd import BenchError, running_servers, stage
 from scripts.benchmarks.workerd_cases import SECRET, growth_server
@@ -54,7 +55,7 @@ def measure_growth(*, seconds: int, repeats: int, is_quick: bool, track: Track) 
     }
     try:
         with (
-            upstream(PACE) as url,
+            quick_upstream(PACE) as url,
             started_on(measured, running_servers(growth_server(url, keys))) as servers,
         ):
             server = Running(servers["nearside"].url, (servers["nearside"].pid,))

@@ -12,8 +12,9 @@ import httpx
 
 from edge_router import embeddings
 from scripts.benchmarks.comparison import PACE, Track
-from scripts.benchmarks.gateways import Ask, Running, first_answer, upstream
+from scripts.benchmarks.gateways import Ask, Running, first_answer
 from scripts.benchmarks.processes import rss_mib, split_cores, started_on
+from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.workerd import BenchError, Server, running_servers, stage
 from scripts.benchmarks.workerd_cases import KEY, memory_server
 
@@ -34,7 +35,7 @@ def measure_memory(*, requests: int, track: Track) -> Raw:
     os.sched_setaffinity(0, load)
     pace = {**PACE, "ttft_ms": 5, "gap_ms": 1, "paced_if": "", "embed_ms": 1}
     try:
-        with upstream(pace) as url, started_on(measured, running_servers(memory_server(url))) as servers:
+        with quick_upstream(pace) as url, started_on(measured, running_servers(memory_server(url))) as servers:
             server = servers["nearside"]
             first_answer(Running(server.url, (server.pid,)), Ask("cloud", {"authorization": f"Bearer {KEY}"}).plain())
             kinds = random.Random(SEED).choices(list(KINDS), list(KINDS.values()), k=requests)

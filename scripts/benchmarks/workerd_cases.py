@@ -15,9 +15,11 @@ STAGED = ROOT / "build" / "worker"
 VENDORED = ROOT / "python_modules"
 
 OPEN, FROM_KV, KEYED, STREAMS = "nearside-open", "nearside-kv", "nearside-keys", "nearside-streams"
-UNRECORDED = "nearside-unrecorded"
+UNRECORDED, PASSING = "nearside-unrecorded", "nearside-passing"
 FORWARDER = "python-forwarder"
 SDK_HELLO = "python-hello-sdk"
+
+PINNED = "gpt-4o-mini"  # of the catalog, and the cloud's
 
 SECRET = "benchmarks" * 4
 KEY = f"nsk_bench_{SECRET}"
@@ -54,7 +56,10 @@ CHAT = json.dumps(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request, sent over and over to one server. `needs_hit`: it must come from the cache."""
+    """One request, sent over and over to one server.
+
+    needs_hit: it must come from the cache. needs_upstream: from a model, which the quick upstream stands in for.
+    """
 
     name: str
     says: str
@@ -64,6 +69,7 @@ class Case:
     headers: dict[str, str] = field(default_factory=dict)
     body: str | None = None
     needs_hit: bool = False
+    needs_upstream: bool = False
 
 
 def workerd_cases() -> list[Case]:
@@ -71,6 +77,12 @@ def workerd_cases() -> list[Case]:
     chat: dict[str, Any] = {"method": "POST", "path": "/v1/chat/completions", "body": CHAT, "needs_hit": True}
     cf = {"MF-CF-Blob": json.dumps(CF)}  # workerd reads `request.cf` from it and hides it from the Worker
     sent = {**cf, "content-type": "application/json"}
+    signed_in = {**sent, "authorization": f"Bearer {KEY}"}
+
+    def passed(model: str) -> dict[str, Any]:
+        body = json.dumps({**json.loads(CHAT), "model": model, "use_cache": False}, separators=(",", ":"))
+        return {"method": "POST", "path": "/v1/chat/completions", "body": body, "needs_upstream": True}
+
     return [
         Case(SDK_HELLO, "Python hello, the SDK's Response", SDK_HELLO, headers=cf),
         Case("python-hello-raw", "Python hello, a JavaScript Response", "python-hello-raw", headers=cf),
@@ -84,14 +96,32 @@ def workerd_cases() -> list[Case]:
             "cache-hit-key",
             "Nearside, exact-cache hit from memory, with a key",
             KEYED,
-            headers={**sent, "authorization": f"Bearer {KEY}"},
+            headers=signed_in,
             **chat,
+        ),
+        Case(FORWARDER, "the smallest Python Worker that passes a call on", FORWARDER, headers=sent, **passed("cloud")),
+        Case(
+            "passed-on",
+            "Nearside, a call passed on, its model named",
+            PASSING,
+            headers=signed_in,
+            **passed(PINNED),
+        ),
+        Case(
+            "passed-on-routed",
+            "Nearside, a call passed on, its model chosen among the cloud's",
+            PASSING,
+            headers=signed_in,
+            **passed("cloud"),
         ),
     ]
 
 
-def workerd_servers() -> dict[str, Any]:
-    """The file that workers.mjs reads. Needs build/worker/ (scripts/stage) and python_modules/."""
+def workerd_servers(upstream_url: str = "") -> dict[str, Any]:
+    """The file that workers.mjs reads. Needs build/worker/ (scripts/stage) and python_modules/.
+
+    upstream_url: of the model to which calls are passed on.
+    """
     config = tomllib.loads((ROOT / "wrangler.toml").read_text())
     flags = [*config["compatibility_flags"], *DEVELOPMENT_FLAGS]
     vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
@@ -114,6 +144,20 @@ def workerd_servers() -> dict[str, Any]:
             _nearside(UNRECORDED, {"AUTH": "open", "TELEMETRY": "off"}, config, vendored, {}, flags),
             _nearside(FROM_KV, {"AUTH": "open", "MEMORY_CACHE_MIB": 0}, config, vendored, {}, flags),
             _nearside(KEYED, {"AUTH": "keys"}, config, vendored, record, flags),
+            server(
+                FORWARDER,
+                WORKERS,
+                [_module(WORKERS / "forwarder.py", WORKERS), *vendored],
+                options={"compatibilityFlags": flags, "bindings": {"UPSTREAM": upstream_url}},
+            ),
+            _nearside(
+                PASSING,
+                {"AUTH": "keys", "CLOUD_REGIONS": [{"id": "bench", "url": upstream_url}]},
+                config,
+                vendored,
+                record,
+                flags,
+            ),
         ],
     }
 
