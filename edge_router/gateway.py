@@ -175,7 +175,7 @@ class Gateway:
         started_ms = self._clock.elapsed_ms()
         report = Report(f"req_{self._new_id()}", auth_open=self._settings.auth == "open", is_asking=True)
         try:
-            tenant = OPEN_TENANT if key_id is None else await self._keys.holder_of(key_id)
+            tenant = await self.holder_of(key_id)
             report.tenant = tenant.id
             call = Call(
                 path=path,
@@ -194,6 +194,10 @@ class Gateway:
             reply = self._crash(exc, report, started_ms)
         self._record(report, reply.status, background)
         return reply, report
+
+    async def holder_of(self, key_id: str | None) -> Tenant:
+        """Whose work this is. key_id: of the key that left it; None: the gateway was open. Raises GatewayError."""
+        return OPEN_TENANT if key_id is None else await self._keys.holder_of(key_id)
 
     async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:
         """Name of each probe -> whether it answered well within PROBE_TIMEOUT_S."""

@@ -17,7 +17,7 @@ from .metrics.shard import View
 from .metrics.windows import Grouping, Window
 from .prewarming.hot import Asked
 from .report import Report
-from .settings import Region
+from .settings import BatchUpstream, Region
 
 
 class Clock(Protocol):
@@ -371,6 +371,20 @@ class TenantBooks(Protocol):
 
     async def ask(self, tenant: str, op: str, **facts: Any) -> Any:
         """What the book's method `op` returns, as JSON-like data. Raises StoreError."""
+        ...
+
+
+class BatchProviders(Protocol):
+    """OpenAI's `/files` and `/batches` at the providers that have them. Any status; raises UpstreamError when one can't
+    be reached.
+    """
+
+    async def ask(
+        self, upstream: BatchUpstream, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> UpstreamResponse: ...
+
+    async def upload(self, upstream: BatchUpstream, content: Any, size_bytes: int, filename: str) -> UpstreamResponse:
+        """A file for a batch. content: what `Bucket.body` gave, sent on as it is read."""
         ...
 
 

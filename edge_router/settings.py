@@ -39,6 +39,20 @@ class Region:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class BatchUpstream:
+    """A provider that takes whole batches by OpenAI's `/files` and `/batches` (docs/batches.md). url: with its `/v1`.
+
+    models: ids of the catalog, which must be its own names. price_factor: of its batches, against the catalog's prices.
+    """
+
+    id: str
+    url: str
+    models: frozenset[str]
+    price_factor: float
+    key: str = field(repr=False)
+
+
 def _from_json(value: object) -> object:
     """Variables are text in `.dev.vars` and secrets, and JSON values in wrangler.toml: both are taken."""
     if isinstance(value, str):
@@ -91,6 +105,17 @@ class _Region(BaseModel):
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,16}$")] | None = None
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
+class _BatchUpstream(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+    url: Annotated[
+        str, Field(pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|localhost)(:\d+)?)(/[^\s?#]*[^\s?#/])?$")
+    ]
+    models: Annotated[frozenset[str], Field(min_length=1)]
+    price_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 def _variable(name: str, default: Any, effect: str, *, is_secret: bool = False) -> Any:
@@ -234,6 +259,17 @@ class Variables(BaseModel):
         1200,
         "for a part of a batch to be worked on, before it is given out again; more than a delivery's 15 minutes",
     )
+    batch_upstreams: Annotated[list[_BatchUpstream], BeforeValidator(_from_json)] = _variable(
+        "BATCH_UPSTREAMS",
+        [],
+        "providers with OpenAI's batch API, to which a batch for one of their `models` goes whole (docs/batches.md)",
+    )
+    batch_upstream_keys: Annotated[Mapping[str, str], BeforeValidator(_headers)] = _variable(
+        "BATCH_UPSTREAM_KEYS", {}, "`id=key,id=key`: the API key of each of them", is_secret=True
+    )
+    batch_poll_s: Annotated[float, Field(ge=0.1, le=3600)] = _variable(
+        "BATCH_POLL_S", 60, "between two questions to such a provider how far a batch is"
+    )
     prewarm: Literal["on", "off"] = _variable(
         "PREWARM",
         "off",
@@ -318,6 +354,8 @@ class Settings:
     min_tokens_per_s: float
     slow_grace_s: float
     batch_retry_s: float
+    batch_upstreams: tuple[BatchUpstream, ...]
+    batch_poll_s: float
     edge_share: float | None
     quality_floor: float | None
     prewarm: Literal["on", "off"]
@@ -387,6 +425,8 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         min_tokens_per_s=read.min_tokens_per_s,
         slow_grace_s=read.slow_grace_s,
         batch_retry_s=read.batch_retry_s,
+        batch_upstreams=_batch_upstreams(read, catalog),
+        batch_poll_s=read.batch_poll_s,
         edge_share=edge_share,
         quality_floor=read.quality_floor,
         prewarm=read.prewarm,
@@ -398,6 +438,24 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         alert_webhook_url=read.alert_webhook_url,
         alert_webhook_secret=read.alert_webhook_secret,
     )
+
+
+def _batch_upstreams(read: Variables, catalog: Catalog) -> tuple[BatchUpstream, ...]:
+    """With their keys. Raises SettingsError."""
+    found: list[BatchUpstream] = []
+    for upstream in read.batch_upstreams:
+        for model_id in upstream.models:
+            model = catalog.find(model_id)
+            if model is None or model.side != "cloud" or model_id.endswith("*"):
+                raise SettingsError(f"BATCH_UPSTREAMS: {model_id} is no cloud model of the catalog")
+            if any(model_id in other.models for other in found):
+                raise SettingsError(f"BATCH_UPSTREAMS: two upstreams have {model_id}")
+        if upstream.id not in read.batch_upstream_keys:
+            raise SettingsError(f"BATCH_UPSTREAM_KEYS: there is none for {upstream.id}")
+        if any(upstream.id == other.id for other in found):
+            raise SettingsError(f"BATCH_UPSTREAMS: {upstream.id} is there twice")
+        found.append(BatchUpstream(**upstream.model_dump(), key=read.batch_upstream_keys[upstream.id]))
+    return tuple(found)
 
 
 def _suggestion(name: str) -> str:

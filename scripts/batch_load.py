@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edge_router.batches.book import ENDED
-from edge_router.batches.worker import CONCURRENT_LINES
+from edge_router.batches.room import CONCURRENT_LINES
 from scripts.local.stack import Address, Stack, running_stack
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"

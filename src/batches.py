@@ -67,7 +67,10 @@ class Batches(DurableObject):
 
 
 # Calls after which something may be due earlier than before.
-CHANGING = frozenset({"add_file", "create", "cancel", "start", "fail", "record", "give_up", "finish"})
+CHANGING = frozenset(
+    {"add_file", "create", "cancel", "start", "fail", "record", "give_up", "finish"}
+    | {"note_upstream", "end_upstream", "take_back"}
+)
 
 
 class DurableBooks:

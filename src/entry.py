@@ -180,14 +180,26 @@ def _prewarming(env: Any, answers: AnswerCache, gateway: Gateway, sealer: "Seale
 
 def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:
     """What the queue's messages are worked on with."""
-    return BatchWorker(
-        R2Bucket(env.BATCH_FILES),
-        DurableBooks(getattr(env, "BATCHES", None)),
+    from adapters.batch_providers import FetchBatchProviders  # only what takes from the queue needs them
+    from edge_router.batches.whole import WholeBatches
+
+    settings, log = read_settings(_variables(env)), ConsoleLog()
+    bucket, books = R2Bucket(env.BATCH_FILES), DurableBooks(getattr(env, "BATCHES", None))
+    ledger = DurableLedger(getattr(env, "LEDGER", None), timeout_s=settings.ledger_timeout_s)
+    whole = WholeBatches(
+        settings.batch_upstreams,
+        settings.catalog,
+        FetchBatchProviders(),
+        bucket,
+        books,
+        Budgets(ledger, CLOCK, log, new_id),
         gateway,
         clock=CLOCK,
-        log=ConsoleLog(),
-        new_id=new_id,
-        retry_s=read_settings(_variables(env)).batch_retry_s,
+        log=log,
+        poll_s=settings.batch_poll_s,
+    )
+    return BatchWorker(
+        bucket, books, gateway, whole, clock=CLOCK, log=log, new_id=new_id, retry_s=settings.batch_retry_s
     )
 
 

@@ -8,8 +8,9 @@ import math
 import sqlite3
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any, Literal, TypeVar
 
 from edge_router.alerts.book import AlertBook
@@ -20,7 +21,7 @@ from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
 from edge_router.budgets.money import Cost
 from edge_router.budgets.policy import SpendingLimits
 from edge_router.counters import Amount, CounterTable
-from edge_router.errors import DeliveryError, NotFound, StoreError
+from edge_router.errors import DeliveryError, NotFound, StoreError, UpstreamError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 from edge_router.gateway import Request
 from edge_router.limits.book import LimitBook, Verdict
@@ -52,7 +53,7 @@ from edge_router.ports import (
 from edge_router.prewarming.hot import Asked, HotTable
 from edge_router.replies import Stream
 from edge_router.report import Report
-from edge_router.settings import Region
+from edge_router.settings import BatchUpstream, Region
 
 _Answer = TypeVar("_Answer")
 
@@ -882,6 +883,94 @@ class MemoryBooks:
         sent = json.loads(json.dumps(facts))
         result = getattr(self.book(tenant), op)(**sent, now_s=self.clock.now_s())
         return json.loads(json.dumps(result))
+
+
+@dataclass(slots=True)
+class FakeBatchProviders:
+    """A provider with OpenAI's batch API: a batch ends, in reverse order, at the poll after `polls`.
+
+    answer: of a line's body, (status, body); None: the line has no result. failures: statuses of the next calls, 0 for
+    a connection that fails; None: the call that then dies was heard all the same. calls: method and path.
+    """
+
+    answer: Callable[[Mapping[str, Any]], tuple[int, Mapping[str, Any]] | None]
+    polls: int = 1
+    failures: list[int | None] = field(default_factory=list)
+    ending: str = "completed"
+    files: dict[str, bytes] = field(default_factory=dict)
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    async def ask(
+        self, upstream: BatchUpstream, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> UpstreamResponse:
+        return self._faulty(f"{method} {path}", lambda: self._answer(method, path.partition("?")[0], body))
+
+    async def upload(self, upstream: BatchUpstream, content: Any, size_bytes: int, filename: str) -> UpstreamResponse:
+        assert len(content) == size_bytes
+        return self._faulty("POST /files", lambda: {"id": self._keep(content)})
+
+    def _faulty(self, call: str, act: Callable[[], Any]) -> UpstreamResponse:
+        self.calls.append(call)
+        status = self.failures.pop(0) if self.failures else 200
+        if status is None:
+            act()
+        if not status:
+            raise UpstreamError("no provider")
+        if status != 200:
+            return FakeUpstreamResponse.plain({"error": {"message": "no"}}, status=status)
+        found = act()
+        if isinstance(found, bytes):
+            return FakeUpstreamResponse(*(found[at : at + 100] for at in range(0, len(found), 100)))
+        return FakeUpstreamResponse.plain(found or {"error": {}}, status=200 if found else 404)
+
+    def _keep(self, content: bytes) -> str:
+        file_id = f"file-there{next(self._numbers)}"
+        self.files[file_id] = content
+        return file_id
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        match (method, *path.strip("/").split("/")):
+            case ("POST", "batches"):
+                assert body is not None
+                batch = {"id": f"batch_there{len(self.batches)}", "status": "in_progress", "polled": 0, **body}
+                self.batches[batch["id"]] = batch
+                return batch
+            case ("GET", "batches"):
+                return {"data": list(self.batches.values())}
+            case ("GET", "batches", batch_id):
+                return self._polled(self.batches.get(batch_id))
+            case ("POST", "batches", batch_id, "cancel"):
+                self.ending = "cancelled"
+                return self.batches[batch_id]
+            case ("GET", "files", file_id, "content"):
+                return self.files.get(file_id)
+            case ("DELETE", "files", file_id):
+                return {"deleted": self.files.pop(file_id, None) is not None}
+        raise AssertionError(path)
+
+    def _polled(self, batch: dict[str, Any] | None) -> dict[str, Any] | None:
+        if batch is None or batch["status"] not in ("in_progress", "cancelling"):
+            return batch
+        batch["polled"] += 1
+        batch["request_counts"] = {"total": 9, "completed": batch["polled"], "failed": 0}
+        if batch["polled"] > self.polls:
+            batch["status"] = self.ending
+            self._write(batch)
+        return batch
+
+    def _write(self, batch: dict[str, Any]) -> None:
+        lines: dict[bool, list[str]] = {True: [], False: []}
+        for text in reversed(self.files[batch["input_file_id"]].splitlines()):
+            line = json.loads(text)
+            answered = self.answer(line["body"])
+            if answered is not None:
+                response = {"status_code": answered[0], "request_id": "r", "body": answered[1]}
+                result = {"id": "there", "custom_id": line["custom_id"], "response": response, "error": None}
+                lines[answered[0] < 400].append(json.dumps(result))
+        for name, is_ok in (("output_file_id", True), ("error_file_id", False)):
+            batch[name] = self._keep("".join(f"{each}\n" for each in lines[is_ok]).encode()) if lines[is_ok] else None
 
 
 @dataclass(slots=True)

@@ -153,13 +153,14 @@ class BatchBook:
                     batch_id, chunk["number"], WAITING, json.dumps(chunk),
                 )  # fmt: skip
 
-    def start(self, batch_id: str, total: int, *, now_s: float) -> None:
-        """All chunks are there."""
+    def start(self, batch_id: str, total: int, *, upstream: Json | None = None, now_s: float) -> None:
+        """All chunks are there. upstream: `{"id", …}` of the provider that may have the batch whole."""
         batch = self.task(batch_id, "validate")
         if batch is not None:
             batch["request_counts"]["total"] = total
             batch["in_progress_at"] = int(now_s)
-            self._put(batch, "in_progress", task=None)
+            batch["internal"]["upstream"] = upstream
+            self._put(batch, "in_progress", task="hand_over" if upstream else None, due_s=0)
 
     def fail(self, batch_id: str, errors: Sequence[Json], *, now_s: float) -> None:
         batch = self.task(batch_id, "validate")
@@ -255,6 +256,46 @@ class BatchBook:
         self._put(batch, batch["status"])
         self._close_if_done(batch, now_s)
 
+    # Of a batch that a provider has whole: its tasks are `hand_over`, then `poll` until it has ended there
+
+    def note_upstream(self, batch_id: str, facts: Json, *, delay_s: float, now_s: float) -> bool:
+        """What is known of it by now, and when to ask again. False when nobody wants to know any more.
+
+        facts: `batch`, once the provider has it; perhaps `counts`, as in `request_counts`.
+        """
+        batch = self._elsewhere(batch_id)
+        if batch is None:
+            return False
+        known = batch["internal"]["upstream"]
+        if facts.get("batch", known.get("batch")) != known.get("batch", facts.get("batch")):
+            return False  # somebody else handed it over meanwhile
+        batch["request_counts"] |= facts.pop("counts", {})
+        known |= facts
+        task = "poll" if "batch" in known else "hand_over"
+        self._put(batch, batch["status"], task=task, due_s=now_s + delay_s)
+        return True
+
+    def end_upstream(self, batch_id: str, facts: Json, *, ending: Status | None = None, now_s: float) -> None:
+        """The provider has done with it: its results are to be collected. ending: if it is not what we know of."""
+        batch = self._elsewhere(batch_id)
+        if batch is not None:
+            batch["internal"]["upstream"] |= facts
+            if batch["internal"]["ending"] == "completed" and ending is not None:
+                batch["internal"]["ending"] = ending
+            self._finalize(batch, now_s)
+
+    def take_back(self, batch_id: str, *, now_s: float) -> None:
+        """The provider will not do it: the lines are answered here, as those of any other batch."""
+        batch = self._elsewhere(batch_id)
+        if batch is None:
+            return
+        batch["internal"]["upstream"] = None
+        batch["request_counts"] |= {"completed": 0, "failed": 0}
+        if batch["internal"]["ending"] == "completed":
+            self._put(batch, batch["status"], task=None)
+        else:
+            self._finalize(batch, now_s)
+
     def progress(self, batch_id: str, after: int, limit: int, *, now_s: float) -> list[Json]:
         """Chunks in order, those behind number `after`.
 
@@ -267,20 +308,37 @@ class BatchBook:
         empty: Json = {"done": {}, "parts": [], "parts_bytes": 0}
         return [{**json.loads(row["place"]), **empty, **json.loads(row["progress"])} for row in rows]
 
-    def finish(self, batch_id: str, files: Sequence[Json], failed: int, *, now_s: float) -> None:
-        """The result files are written. failed: lines that are in the error file."""
+    def finish(
+        self,
+        batch_id: str,
+        files: Sequence[Json],
+        failed: int,
+        *,
+        completed: int | None = None,
+        tokens: tuple[int, int] | None = None,
+        now_s: float,
+    ) -> bool:
+        """The result files are written; True the first time. failed: lines that are in the error file.
+
+        completed, tokens (in, out): where they were not counted line by line.
+        """
         batch = self.task(batch_id, "assemble")
         if batch is None:
-            return
+            return False
         for file in files:
             self.add_file(file, now_s=now_s)
             name = "output_file_id" if file["id"] == batch["internal"]["output_file_id"] else "error_file_id"
             batch[name] = file["id"]
         batch["request_counts"]["failed"] = failed
+        if completed is not None:
+            batch["request_counts"]["completed"] = completed
+        if tokens is not None:
+            batch["usage"] |= {"input_tokens": tokens[0], "output_tokens": tokens[1], "total_tokens": sum(tokens)}
         status: Status = batch["internal"]["ending"]
         batch[f"{status}_at"] = int(now_s)
         self._forget_chunks(batch_id)
         self._put(batch, status, task=None, due_s=now_s + KEEP_BATCH_S)
+        return True
 
     # What is to be done next
 
@@ -291,7 +349,7 @@ class BatchBook:
         for row in self._sql.exec("SELECT id, task FROM batches WHERE task IS NOT NULL AND due_s <= ?", now_s):
             self._sql.exec("UPDATE batches SET due_s = ? WHERE id = ?", now_s + self._lease_s, row["id"])
             messages.append({"op": row["task"], "batch": row["id"]})
-        for row in self._sql.exec("SELECT id FROM batches WHERE status = 'in_progress'"):
+        for row in self._sql.exec("SELECT id FROM batches WHERE status = 'in_progress' AND task IS NULL"):
             messages += self._due_chunks(str(row["id"]), now_s, limit - len(messages))
         return messages
 
@@ -304,8 +362,12 @@ class BatchBook:
 
         note(f"SELECT MIN(expires_s) AS at_s FROM files WHERE {_UNUSED}")
         note("SELECT MIN(due_s) AS at_s FROM batches WHERE task IS NOT NULL OR status != 'in_progress'")
-        for row in self._sql.exec("SELECT id, facts FROM batches WHERE status = 'in_progress'"):
-            times.append(json.loads(row["facts"])["expires_at"])
+        for row in self._sql.exec("SELECT id, task, facts FROM batches WHERE status = 'in_progress'"):
+            batch = json.loads(row["facts"])
+            if batch["internal"]["ending"] == "completed":
+                times.append(batch["expires_at"])
+            if row["task"] is not None:
+                continue
             first_due = "SELECT MIN(due_s) AS at_s FROM chunks WHERE batch = ? AND state = ?"
             note(first_due, row["id"], OUT)
             if self._room(row["id"]):
@@ -346,7 +408,7 @@ class BatchBook:
     def _end_expired(self, now_s: float) -> None:
         query = (
             "SELECT facts FROM batches WHERE status IN ('validating', 'in_progress')"
-            " AND json_extract(facts, '$.expires_at') <= ?"
+            " AND json_extract(facts, '$.expires_at') <= ? AND json_extract(facts, '$.internal.ending') = 'completed'"
         )
         for row in self._sql.exec(query, now_s):
             self._end_early(json.loads(row["facts"]), "expired", now_s)
@@ -359,6 +421,12 @@ class BatchBook:
         if batch["status"] == "validating":
             self._forget_chunks(batch["id"])
         batch["internal"]["ending"] = ending
+        if batch["internal"].get("upstream"):
+            if ending == "cancelled":
+                batch["cancelling_at"] = int(now_s)
+            status: Status = "cancelling" if ending == "cancelled" else batch["status"]
+            self._put(batch, status, due_s=now_s)  # its task asks the provider to stop
+            return
         if ending == "cancelled":
             batch["cancelling_at"] = int(now_s)
             self._put(batch, "cancelling", task=None, due_s=now_s + CANCEL_GRACE_S)
@@ -389,6 +457,10 @@ class BatchBook:
         usage["input_tokens"] += tokens_in
         usage["output_tokens"] += tokens_out
         usage["total_tokens"] += tokens_in + tokens_out
+
+    def _elsewhere(self, batch_id: str) -> Json | None:
+        """The batch, if a provider has it or is to have it."""
+        return self.task(batch_id, "hand_over") or self.task(batch_id, "poll")
 
     def _chunk(self, batch_id: str, number: int) -> Mapping[str, Any] | None:
         rows = self._sql.exec("SELECT * FROM chunks WHERE batch = ? AND number = ?", batch_id, number)

@@ -2,7 +2,7 @@
 
 import codecs
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ CHUNK_BYTES = 2 * 1024 * 1024
 class Line:
     """One line with text in it. number: from 1, blank lines counted. offset, end: in bytes, its line break included.
 
-    text: None when it is longer than MAX_LINE_BYTES.
+    text: None when it is longer than a line may be.
     """
 
     number: int
@@ -36,7 +36,8 @@ class LineReader:
     last one may lack it. A byte-order mark at the start is no text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
         self._parts: list[bytes] = []
         self._waiting_bytes = 0
         self._number = 0
@@ -59,12 +60,12 @@ class LineReader:
     def _keep(self, part: bytes) -> None:
         self._waiting_bytes += len(part)
         self._parts.append(part)
-        if self._waiting_bytes > MAX_LINE_BYTES:
+        if self._waiting_bytes > self._max_line_bytes:
             self._parts.clear()
 
     def _take(self) -> Iterator[Line]:
         offset, self._offset = self._offset, self._offset + self._waiting_bytes
-        is_too_long = self._waiting_bytes > MAX_LINE_BYTES
+        is_too_long = self._waiting_bytes > self._max_line_bytes
         text = None if is_too_long else b"".join(self._parts)
         self._parts, self._waiting_bytes = [], 0
         self._number += 1
@@ -102,10 +103,14 @@ class Chunk:
 
 
 class InputCheck:
-    """Checks every line of a file for one endpoint and cuts it into chunks. Holds a hash a line, no text."""
+    """Checks every line of a file for one endpoint and cuts it into chunks. Holds a hash a line, no text.
 
-    def __init__(self, endpoint: str) -> None:
+    see: is shown the body of each good line, and how long the line is.
+    """
+
+    def __init__(self, endpoint: str, see: Callable[[Mapping[str, Any], int], None] | None = None) -> None:
         self._endpoint = endpoint
+        self._see = see
         self._ids: set[bytes] = set()
         self._lines: list[Line] = []
         self._chunks = 0
@@ -161,12 +166,19 @@ class InputCheck:
         error = _fault_of(request, self._endpoint)
         if error is not None:
             return LineError(error.code, error.message, line.number, error.param)
-        digest = hashlib.blake2b(request["custom_id"].encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        digest = digest_of(request["custom_id"])
         if digest in self._ids:
             message = "The custom_id of this request is a duplicate of another one in this batch."
             return LineError("duplicate_custom_id", message, line.number, "custom_id")
         self._ids.add(digest)
+        if self._see is not None:
+            self._see(request["body"], len(line.text))
         return None
+
+
+def digest_of(custom_id: str) -> bytes:
+    """What stands for it where thousands are kept."""
+    return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def parse_line(text: bytes) -> Mapping[str, Any] | None:

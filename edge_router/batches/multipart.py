@@ -106,3 +106,13 @@ def _part_of(headers: bytes) -> PartBegins:
 
 def _broken() -> RequestRejected:
     return RequestRejected("The body is not valid multipart/form-data.", code="invalid_multipart")
+
+
+def form_around(boundary: str, filename: str) -> tuple[bytes, bytes]:
+    """What stands before and after the contents in an upload of a file for a batch. filename: without quotes."""
+    before = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+        "Content-Type: application/jsonl\r\n\r\n"
+    )
+    return before.encode(), f"\r\n--{boundary}--\r\n".encode()

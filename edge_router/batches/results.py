@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-Unanswered = Literal["expired", "cancelled", "dead"]
+Unanswered = Literal["expired", "cancelled", "dead", "missing"]
 
 _REASONS: dict[Unanswered, tuple[str, str]] = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
     "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+    "missing": ("batch_request_failed", "The provider that had this batch gave no result for this request."),
     "dead": ("batch_request_failed", "This request was given up: every attempt to work on it broke off."),
 }
 
@@ -21,9 +22,14 @@ class Outcome:
 
     place: int
     is_ok: bool
-    text: str
+    text: bytes
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+def result_prefix(batch_id: str) -> str:
+    """The id of a result says which line of which batch it is, so that it is the same however often it is made."""
+    return f"batch_req_{batch_id.removeprefix('batch_')}_"
 
 
 def answered_line(custom_id: str, result_id: str, status: int, request_id: str, body: str) -> str:
@@ -43,7 +49,7 @@ def unanswered_line(custom_id: str, result_id: str, why: Unanswered) -> str:
 
 def encode_part(outcomes: list[Outcome]) -> bytes:
     """`<place> <line>` each, in any order."""
-    return "".join(f"{each.place} {each.text}\n" for each in outcomes).encode()
+    return b"".join(piece for each in outcomes for piece in (b"%d " % each.place, each.text, b"\n"))
 
 
 def decode_part(data: bytes) -> dict[int, bytes]:

@@ -1,11 +1,17 @@
 """Where files lie, and writing one of unknown size with little memory."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from ..ports import Bucket, Upload
+from .book import file_record
 
 PART_BYTES = 8 * 1024 * 1024  # R2 wants parts of one size, of 5 MiB at least
 RANGE_BYTES = 4 * 1024 * 1024  # that are read at a time
+
+
+RESULT_FILES = ("output_file_id", "error_file_id")
 
 
 def file_key(tenant: str, file_id: str) -> str:
@@ -51,3 +57,23 @@ class PartWriter:
         self._waiting.clear()
         if self._upload is not None:
             await self._upload.abort()
+
+
+async def written_files(batch: Mapping[str, Any], writers: Sequence[PartWriter], now_s: float) -> list[dict[str, Any]]:
+    """Closes the output and the error file. The records of those that hold anything."""
+    internal = batch["internal"]
+    files = []
+    for name, writer in zip(RESULT_FILES, writers, strict=True):
+        if writer.size_bytes:
+            await writer.close()
+            files.append(
+                file_record(
+                    internal[name],
+                    filename=f"{batch['id']}_{name.partition('_')[0]}.jsonl",
+                    size_bytes=writer.size_bytes,
+                    purpose="batch_output",
+                    created_s=now_s,
+                    expires_s=now_s + internal["output_expires_s"],
+                )
+            )
+    return files

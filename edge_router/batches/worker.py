@@ -3,18 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import GatewayError, RequestRejected, StoreError
 from ..ports import Background, Bucket, Clock, Log, QueueMessage, TenantBooks
 from ..replies import Reply
 from ..report import Report
-from .book import file_record
 from .lines import MAX_ERRORS, MAX_LINES, Chunk, InputCheck, LineError, LineReader, parse_line
-from .results import Outcome, Unanswered, answered_line, decode_part, encode_part, unanswered_line
-from .storing import RANGE_BYTES, PartWriter, file_key, parts_prefix
+from .results import Outcome, Unanswered, answered_line, decode_part, encode_part, result_prefix, unanswered_line
+from .room import Room, weight_of
+from .storing import RANGE_BYTES, RESULT_FILES, PartWriter, file_key, parts_prefix, written_files
 
-CONCURRENT_LINES = 4  # of one delivery; a Worker may wait for six connections at a time
+if TYPE_CHECKING:
+    from .whole import WholeBatches
+
 MAX_ATTEMPTS = 5  # of one line
 RETRY_FACTOR = 4  # from one attempt's delay to the next one's
 WORK_S = 600.0  # after that no further line is begun: a delivery may take 15 minutes
@@ -44,6 +46,7 @@ class BatchWorker:
         bucket: Bucket,
         books: TenantBooks,
         answerer: LineAnswerer,
+        whole: "WholeBatches",
         *,
         clock: Clock,
         log: Log,
@@ -53,6 +56,7 @@ class BatchWorker:
         self._bucket = bucket
         self._books = books
         self._answerer = answerer
+        self._whole = whole
         self._clock = clock
         self._log = log
         self._new_id = new_id
@@ -60,7 +64,7 @@ class BatchWorker:
 
     async def take(self, messages: Sequence[QueueMessage], background: Background) -> None:
         """One delivery. Each message is done with by itself: one that fails comes again. Never raises."""
-        delivery = _Delivery(background, asyncio.Semaphore(CONCURRENT_LINES), self._clock.elapsed_ms() + WORK_S * 1000)
+        delivery = _Delivery(background, Room(), self._clock.elapsed_ms() + WORK_S * 1000)
         await asyncio.gather(*(self._take(message, delivery) for message in messages))
 
     async def bury(self, messages: Sequence[QueueMessage]) -> None:
@@ -73,14 +77,20 @@ class BatchWorker:
                 elif body["op"] == "validate":
                     error = LineError("server_error", "The file could not be read.").to_body()
                     await self._books.ask(body["tenant"], "fail", batch_id=body["batch"], errors=[error])
-                # Putting together is given out again by the book itself, for as long as it takes.
+                # All else is given out again by the book itself, for as long as it takes.
                 message.ack()
             except StoreError as exc:
                 self._log.event("batch_failed", op=body["op"], reason=exc.message)
                 message.retry(REDELIVER_S)
 
     async def _take(self, message: QueueMessage, delivery: "_Delivery") -> None:
-        work = {"validate": self._validate, "answer": self._answer, "assemble": self._assemble}
+        work = {
+            "validate": self._validate,
+            "answer": self._answer,
+            "hand_over": self._hand_over,
+            "poll": self._poll,
+            "assemble": self._assemble,
+        }
         try:
             await work[message.body["op"]](message.body, delivery)
             message.ack()
@@ -97,7 +107,8 @@ class BatchWorker:
         if batch is None:
             return
         await self._books.ask(tenant, "begin_chunks", batch_id=batch_id)
-        check, reader = InputCheck(batch["endpoint"]), LineReader()
+        whole = self._whole.check(batch["endpoint"])
+        check, reader = InputCheck(batch["endpoint"], whole.see if whole else None), LineReader()
         key, offset, chunks = file_key(tenant, batch["input_file_id"]), 0, []
         file = await self._books.ask(tenant, "file", file_id=batch["input_file_id"])
         size = file["bytes"] if file else 0
@@ -115,7 +126,14 @@ class BatchWorker:
             await self._books.ask(tenant, "fail", batch_id=batch_id, errors=errors)
             return
         await self._add_chunks(tenant, batch_id, [*chunks, *([last] if last else [])])
-        await self._books.ask(tenant, "start", batch_id=batch_id, total=check.total)
+        upstream = await self._whole.chosen(whole, batch)
+        await self._books.ask(tenant, "start", batch_id=batch_id, total=check.total, upstream=upstream)
+
+    async def _hand_over(self, order: Mapping[str, Any], _: "_Delivery") -> None:
+        await self._whole.hand_over(order["tenant"], order["batch"])
+
+    async def _poll(self, order: Mapping[str, Any], _: "_Delivery") -> None:
+        await self._whole.poll(order["tenant"], order["batch"])
 
     async def _add_chunks(self, tenant: str, batch_id: str, chunks: Sequence[Chunk]) -> None:
         await self._books.ask(tenant, "add_chunks", batch_id=batch_id, chunks=[chunk.to_facts() for chunk in chunks])
@@ -126,7 +144,7 @@ class BatchWorker:
         if claim is None:
             return
         lines = await self._lines(tenant, claim["input_file_id"], claim)
-        job = _Job(claim["key_id"], claim["endpoint"], _result_prefix(batch_id), claim["first"], delivery)
+        job = _Job(claim["key_id"], claim["endpoint"], result_prefix(batch_id), claim["first"], delivery)
         answers = await asyncio.gather(*(self._answer_line(place, lines[place], job) for place in claim["open"]))
         outcomes, retries = [], {}
         for answer in answers:
@@ -166,7 +184,7 @@ class BatchWorker:
 
     async def _answer_line(self, place: int, line: Mapping[str, Any], job: "_Job") -> "Outcome | _Failed | None":
         """None when there is no time or room left to begin with it."""
-        async with job.delivery.gate:
+        async with job.delivery.room.taken(weight_of(job.endpoint, line["body"])):
             if self._clock.elapsed_ms() > job.delivery.ends_ms or job.delivery.held_bytes >= HELD_BYTES:
                 return None
             refusal = _refusal(line["body"])
@@ -179,7 +197,7 @@ class BatchWorker:
         assert isinstance(reply.body, str)
         text = answered_line(
             line["custom_id"], f"{job.result_prefix}{job.first + place}", reply.status, report.request_id, reply.body
-        )
+        ).encode()
         is_ok = reply.status < 400
         outcome = Outcome(place, is_ok, text, report.input_tokens, report.output_tokens)
         if is_ok or not _is_passing(reply):
@@ -193,10 +211,11 @@ class BatchWorker:
         batch = await self._books.ask(tenant, "task", batch_id=batch_id, task="assemble")
         if batch is None:
             return
-        internal = batch["internal"]
-        writers = [
-            PartWriter(self._bucket, file_key(tenant, internal[name])) for name in ("output_file_id", "error_file_id")
-        ]
+        if batch["internal"].get("upstream"):
+            await self._whole.collect(tenant, batch)
+            await self._clear(tenant, batch_id)
+            return
+        writers = [PartWriter(self._bucket, file_key(tenant, batch["internal"][name])) for name in RESULT_FILES]
         failed, last = 0, -1
         while chunks := await self._books.ask(tenant, "progress", batch_id=batch_id, after=last, limit=CHUNKS_TOGETHER):
             last = chunks[-1]["number"]
@@ -204,21 +223,12 @@ class BatchWorker:
                 async for is_ok, line in self._results(tenant, batch, group):
                     failed += not is_ok
                     await writers[0 if is_ok else 1].write(line + b"\n")
-        files, now_s = [], self._clock.now_s()
-        for name, writer in zip(("output_file_id", "error_file_id"), writers, strict=True):
-            if writer.size_bytes:
-                await writer.close()
-                files.append(
-                    file_record(
-                        internal[name],
-                        filename=f"{batch_id}_{name.partition('_')[0]}.jsonl",
-                        size_bytes=writer.size_bytes,
-                        purpose="batch_output",
-                        created_s=now_s,
-                        expires_s=now_s + internal["output_expires_s"],
-                    )
-                )
+        files = await written_files(batch, writers, self._clock.now_s())
         await self._books.ask(tenant, "finish", batch_id=batch_id, files=files, failed=failed)
+        await self._clear(tenant, batch_id)
+
+    async def _clear(self, tenant: str, batch_id: str) -> None:
+        """What was kept while the batch ran."""
         while keys := await self._bucket.keys(parts_prefix(tenant, batch_id)):
             await self._bucket.delete(keys)
 
@@ -253,7 +263,7 @@ class BatchWorker:
             if inputs is None:
                 inputs = await self._lines(tenant, batch["input_file_id"], chunk)
             why: Unanswered = "dead" if str(place) in chunk["done"] else batch["internal"]["ending"]
-            result_id = f"{_result_prefix(batch['id'])}{chunk['first'] + place}"
+            result_id = f"{result_prefix(batch['id'])}{chunk['first'] + place}"
             yield False, unanswered_line(inputs[place]["custom_id"], result_id, why).encode()
 
 
@@ -262,9 +272,9 @@ class _Delivery:
     stored yet.
     """
 
-    def __init__(self, background: Background, gate: asyncio.Semaphore, ends_ms: float) -> None:
+    def __init__(self, background: Background, room: Room, ends_ms: float) -> None:
         self.background = background
-        self.gate = gate
+        self.room = room
         self.ends_ms = ends_ms
         self.held_bytes = 0
 
@@ -300,11 +310,6 @@ def _groups(chunks: Sequence[Json]) -> Iterator[list[Json]]:
         size += chunk["parts_bytes"]
     if group:
         yield group
-
-
-def _result_prefix(batch_id: str) -> str:
-    """The id of a result says which line of which batch it is, so that it is the same however often it is made."""
-    return f"batch_req_{batch_id.removeprefix('batch_')}_"
 
 
 def _refusal(body: Mapping[str, Any]) -> GatewayError | None:

@@ -70,6 +70,25 @@ class Budgets:
             raise refusal_of(answer, self._clock.now_s())
         return Charge(end, most, answer, report, background)
 
+    async def reserve_for_batch(self, tenant: Tenant, batch_id: str, most: Cost) -> bool:
+        """Room for all of a batch that a provider answers whole; False when it is refused. Doing it twice is harmless.
+
+        Raises StoreError when the ledger can't be reached and nothing is to be spent without it.
+        """
+        if tenant.budget is None:
+            return True
+        try:
+            answer = await _twice(partial(self._ledger.reserve, tenant.id, batch_id, most, tenant.budget.limits))
+        except StoreError:
+            if tenant.budget.on_failure == "fail_open":
+                return True
+            raise
+        return not isinstance(answer, Refusal)
+
+    async def settle_batch(self, tenant: str, batch_id: str, spent: tuple[Cost, str] | None) -> None:
+        """The end of such a reservation. spent: on which model; None: nothing. Never raises."""
+        await self._end(tenant, batch_id, batch_id, spent)
+
     async def usage(self, tenant: Tenant) -> dict[str, Any]:
         """Raises BudgetUnavailable."""
         sums = None

@@ -28,10 +28,11 @@ from scripts.local.openai_shape import (
 )
 from scripts.local.openai_validation import InvalidRequest, check_chat, check_completion, check_embeddings
 from scripts.local.prompt_cache import PromptCache
+from scripts.local.provider_batches import ProviderBatches, add_batches
 from scripts.local.simulated_chat import chat_task, completed, usage
 
 TARGET = "upstream"
-MAX_BODY_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 128 * 2**20  # files of batches are the largest
 MODELS = ("sim-small", "sim-large", "gpt-4o-mini", "text-embedding-3-small")
 
 SLOW_NAME = re.compile(r"sim-slow-(?P<part>ttft|itl)-(?P<ms>\d+)")
@@ -52,6 +53,7 @@ def provider_app(conditions: Conditions, embedder: Embedder, *, key: str | None 
     app.router.add_post("/v1/chat/completions", provider.answering(provider.chat))
     app.router.add_post("/v1/completions", provider.answering(provider.completion))
     app.router.add_post("/v1/embeddings", provider.answering(provider.embeddings))
+    add_batches(app, ProviderBatches(conditions, provider.chat, key))
     return app
 
 

@@ -186,7 +186,11 @@ class Stack:
         control_url = f"http://127.0.0.1:{emulated['control']}"
         spec = harness_spec(
             port=port,
-            variables={**local_variables(regions, auth=auth), "FALLBACK_KEYS": signing_keys, **variables},
+            variables={
+                **local_variables(regions, provider_url=provider_url, auth=auth),
+                "FALLBACK_KEYS": signing_keys,
+                **variables,
+            },
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
             keys={**stored, **records},

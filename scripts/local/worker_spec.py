@@ -18,6 +18,8 @@ DEVELOPMENT_FLAGS = ("python_workers_development", "experimental")
 # Any model name that starts with sim- reaches the simulated provider, which takes faults from it.
 SIMULATED_FAULTS = Model("sim-*", "cloud", "cloud-fast", 128_000, 0.15, 0.60, ("tools", "json", "vision"))
 
+BATCH_MODEL = "gpt-4o-mini"  # whose batches go whole to the simulated provider
+
 # What `request.cf` holds when a request does not emulate a place.
 DEFAULT_CF = {
     "colo": "DFW",
@@ -81,10 +83,18 @@ def front_worker(namespaces: list[str], *, ai_url: str, control_url: str, worker
     }
 
 
-def local_variables(regions: list[dict[str, Any]], *, auth: str) -> dict[str, Any]:
+def local_variables(regions: list[dict[str, Any]], *, provider_url: str, auth: str) -> dict[str, Any]:
     """Variables that differ from production's."""
-    catalog = [asdict(model) for model in (*DEFAULT_MODELS, SIMULATED_FAULTS)]
-    return {"AUTH": auth, "RATE_LIMIT": "off", "CLOUD_REGIONS": regions, "CATALOG": catalog}
+    provider = {"id": "simulated", "url": f"{provider_url}/v1", "models": [BATCH_MODEL], "price_factor": 0.5}
+    return {
+        "AUTH": auth,
+        "RATE_LIMIT": "off",
+        "CLOUD_REGIONS": regions,
+        "CATALOG": [asdict(model) for model in (*DEFAULT_MODELS, SIMULATED_FAULTS)],
+        "BATCH_UPSTREAMS": [provider],
+        "BATCH_UPSTREAM_KEYS": "simulated=any",
+        "BATCH_POLL_S": 0.2,
+    }
 
 
 def harness_spec(

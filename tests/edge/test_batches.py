@@ -25,6 +25,7 @@ from scripts.batch_load import (
     run_batch,
 )
 from scripts.local.stack import Address, Stack, running_stack
+from scripts.local.worker_spec import BATCH_MODEL
 from tests.edge.control import Control
 from tests.edge_router.harness import SECRET, bearer, key_records
 
@@ -38,7 +39,8 @@ def running() -> Iterator[tuple[Stack, Address]]:
     """Work that a kill has lost is given out again soon."""
     tenants = ("official", "pages", "other", "careless", "canceller", "killed")
     poor = {"tenant": "poor", "budget": {"usd_day": 0}}
-    records = key_records(**{name: {"tenant": name} for name in tenants}, poor=poor)
+    whole = {"tenant": "whole", "budget": {"usd_day": 10}}
+    records = key_records(**{name: {"tenant": name} for name in tenants}, poor=poor, whole=whole)
     variables = {"BATCH_RETRY_S": 0.1, "BATCH_LEASE_S": 5, "MEMORY_CACHE_MIB": 0, "LEDGER_TIMEOUT_S": 20}
     with running_stack(auth="keys", records=records.texts, variables=variables) as stack:
         yield stack
@@ -251,3 +253,65 @@ def test_workerd_that_is_killed(running: tuple[Stack, Address], control: Control
 
     assert outcome.checked == Checked(lost=0, doubled=0, unknown=0, is_in_order=True, failed=0)
     assert outcome.calls >= 300
+
+
+def upstream_line(custom_id: str, **body: Any) -> bytes:
+    chat = {"model": BATCH_MODEL, "messages": [{"role": "user", "content": custom_id}], "max_tokens": 20, **body}
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": chat}).encode() + b"\n"
+
+
+def test_whole_batch(running: tuple[Stack, Address], control: Control) -> None:
+    """One for a model whose provider has a batch API: uploaded and created there, collected in the order of its
+    requests, paid from the tenant's budget.
+    """
+    names = [f"whole-{number}" for number in range(60)]
+    data = b"".join(upstream_line(name, **({"temperature": 9} if name == "whole-3" else {})) for name in names)
+    data += upstream_line("long", messages=[{"role": "user", "content": "a word " * 120_000}])
+    with sdk_of(running, "whole") as client, client_of(running, "whole") as plain:
+        file = client.files.create(file=("in.jsonl", data), purpose="batch")
+        batch_id = client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h").id
+        shown = ended(plain, batch_id)
+        batch = client.batches.retrieve(batch_id)
+        assert batch.output_file_id is not None
+        assert batch.error_file_id is not None
+        output = [json.loads(text) for text in client.files.content(batch.output_file_id).text.splitlines()]
+        errors = [json.loads(text) for text in client.files.content(batch.error_file_id).text.splitlines()]
+        usage = plain.get("/v1/usage").json()
+    with httpx.Client(base_url=running[1].provider_url) as provider:
+        there = provider.get("/v1/batches").json()["data"]
+
+    assert shown["request_counts"] == {"total": 61, "completed": 60, "failed": 1}
+    assert [each["custom_id"] for each in output] == [*(name for name in names if name != "whole-3"), "long"]
+    assert [each["custom_id"] for each in errors] == ["whole-3"]
+    assert output[0]["response"]["body"]["model"] == f"simulated/{BATCH_MODEL}"
+    assert "nearside" not in output[0]["response"]["body"]
+    assert [(each["metadata"], each["status"]) for each in there] == [({"nearside_batch": batch_id}, "completed")]
+    assert BATCH_MODEL in json.dumps(usage)
+
+
+def test_whole_batch_cancelled(running: tuple[Stack, Address], control: Control) -> None:
+    """The provider is told to stop; what it had answered is delivered."""
+    control.slow("upstream", ttft_ms=100)
+    with client_of(running, "whole") as client:
+        batch_id = create_batch(client, b"".join(upstream_line(f"w{number}") for number in range(2000)))
+        working(client, batch_id)
+        client.post(f"/v1/batches/{batch_id}/cancel").raise_for_status()
+        batch = ended(client, batch_id)
+        counts = batch["request_counts"]
+
+    assert batch["status"] == "cancelled"
+    assert counts["completed"] > 0
+    assert counts["completed"] + counts["failed"] == 2000
+
+
+def test_whole_batch_taken_back(running: tuple[Stack, Address], control: Control) -> None:
+    """A provider that refuses it: our own queue answers it."""
+    control.fault("upstream", "429", count=1)  # tried again
+    control.fault("upstream", "html-error", count=4)  # and again
+    with client_of(running, "whole") as client:
+        batch = ended(client, create_batch(client, b"".join(upstream_line(f"b{number}") for number in range(3))))
+        content = client.get(f"/v1/files/{batch['output_file_id']}/content").text
+        results = [json.loads(text) for text in content.splitlines()]
+
+    assert batch["request_counts"]["completed"] == 3
+    assert all("nearside" in each["response"]["body"] for each in results)

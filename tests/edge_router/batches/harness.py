@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_router.batches.api import BatchApi
+from edge_router.batches.whole import WholeBatches
 from edge_router.batches.worker import BatchWorker
+from edge_router.budgets.charging import Budgets
+from edge_router.catalog import Catalog
 from edge_router.gateway import Gateway
 from edge_router.replies import Reply
+from edge_router.settings import BatchUpstream
 from tests.edge_router.harness import World, chat_body
-from tests.fakes import FakeMessage, MemoryBooks, MemoryBucket
+from tests.fakes import FakeBatchProviders, FakeLedger, FakeMessage, MemoryBooks, MemoryBucket
 
 CHAT = "/v1/chat/completions"
 BOUNDARY = "b0und"
@@ -34,6 +38,9 @@ class BatchWorld:
 
     world: World = field(default_factory=World)
     bucket: MemoryBucket = field(default_factory=MemoryBucket)
+    upstreams: Sequence[BatchUpstream] = ()
+    providers: FakeBatchProviders = field(default_factory=lambda: FakeBatchProviders(lambda body: None))
+    ledger: FakeLedger = field(init=False)
     books: MemoryBooks = field(init=False)
     gateway: Gateway = field(init=False)
     worker: BatchWorker = field(init=False)
@@ -43,8 +50,28 @@ class BatchWorld:
         self.books = MemoryBooks(world.clock)
         world.batches = BatchApi(self.bucket, self.books, world.clock, world.new_id)
         self.gateway = world.gateway()
+        self.ledger = world.ledger or FakeLedger(world.clock)
+        whole = WholeBatches(
+            self.upstreams,
+            Catalog(world.models),
+            self.providers,
+            self.bucket,
+            self.books,
+            Budgets(self.ledger, world.clock, world.log, world.new_id, settle_again_after_s=(0, 0)),
+            self.gateway,
+            clock=world.clock,
+            log=world.log,
+            poll_s=60,
+        )
         self.worker = BatchWorker(
-            self.bucket, self.books, self.gateway, clock=world.clock, log=world.log, new_id=world.new_id, retry_s=2
+            self.bucket,
+            self.books,
+            self.gateway,
+            whole,
+            clock=world.clock,
+            log=world.log,
+            new_id=world.new_id,
+            retry_s=2,
         )
 
     async def ask(self, method: str, path: str, body: object = "", **headers: str) -> Reply:

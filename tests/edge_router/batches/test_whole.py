@@ -1,0 +1,362 @@
+"""Batches that a provider with OpenAI's batch API answers whole, and when they are answered here after all."""
+
+import json
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from edge_router.batches import whole
+from edge_router.batches.book import WINDOW_S
+from edge_router.batches.whole import END_GRACE_S, HAND_OVERS
+from edge_router.settings import BatchUpstream, SettingsError, read_settings
+from tests.edge_router.batches.harness import BatchWorld, line
+from tests.edge_router.harness import CLOUD_FAST, World, bearer, chat_body, completion, key_records
+from tests.fakes import FakeBatchProviders, FakeLedger, FakeMessage
+
+UPSTREAM = BatchUpstream("there", "https://there.test/v1", frozenset({CLOUD_FAST.id}), 0.5, "sk-there")
+NAMES = [f"r{number}" for number in range(45)]
+
+
+def good(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    return 200, completion(f"There: {body['messages'][-1]['content']}")
+
+
+def whole_world(providers: FakeBatchProviders | None = None, world: World | None = None) -> BatchWorld:
+    return BatchWorld(world or World(), upstreams=[UPSTREAM], providers=providers or FakeBatchProviders(good))
+
+
+def request(name: str, **fields: Any) -> str:
+    return line(name, **{"model": CLOUD_FAST.id, **chat_body(name), **fields})
+
+
+def all_requests(**fields: Any) -> str:
+    return "\n".join(request(name, **fields) for name in NAMES)
+
+
+def ids(lines: list[dict[str, Any]]) -> list[object]:
+    return [each["custom_id"] for each in lines]
+
+
+async def run_until(batches: BatchWorld, batch_id: str, call: str, tenant: str = "open") -> None:
+    """Works until the provider was called so."""
+    for _ in range(1000):
+        if any(each.startswith(call) for each in batches.providers.calls):
+            return
+        await batches.take(batches.due(tenant))
+        batches.world.clock.advance(1)
+    raise AssertionError(call)
+
+
+async def test_handed_over_whole() -> None:
+    """The file goes to the provider once; its results, in whatever order they come, lie here in that of the requests,
+    and nothing is left there.
+    """
+    batches = whole_world()
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    lines = batches.lines_of(batch)
+    assert batch["status"] == "completed"
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert batch["usage"]["total_tokens"] == 45 * 15
+    assert ids(lines) == NAMES
+    assert lines[7]["response"]["body"]["choices"][0]["message"]["content"] == "There: r7"
+    assert batches.world.calls == 0
+    assert batches.providers.calls.count("POST /files") == 1
+    assert batches.providers.files == {}
+    assert [key for key in batches.bucket.objects if key.startswith("parts/")] == []
+
+
+async def test_counts_are_passed_on() -> None:
+    """While the batch runs, its counts are the provider's."""
+    batches = whole_world(FakeBatchProviders(good, polls=5))
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "GET /batches/batch_there0")
+
+    batch = await batches.get(f"/v1/batches/{batch_id}")
+
+    assert (batch["status"], batch["request_counts"]) == ("in_progress", {"total": 45, "completed": 1, "failed": 0})
+
+
+async def test_errors_and_missing_results() -> None:
+    """A line that the provider refuses is in the error file as it came; one that it forgot gets an error from us."""
+
+    def answer(body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]] | None:
+        name = body["messages"][-1]["content"]
+        return None if name == "r3" else (400, {"error": {"message": "no"}}) if name == "r5" else good(body)
+
+    batches = whole_world(FakeBatchProviders(answer))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    errors = batches.lines_of(batch, "error_file_id")
+    assert batch["request_counts"] == {"total": 45, "completed": 43, "failed": 2}
+    assert ids(errors) == ["r3", "r5"]
+    assert errors[0]["error"]["code"] == "batch_request_failed"
+    assert errors[1]["response"]["status_code"] == 400
+
+
+async def test_large_results_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that do not fit into memory at once are put in order all the same."""
+    monkeypatch.setattr(whole, "HELD_BYTES", 1000)
+    monkeypatch.setattr(whole, "RANGE_BYTES", 700)
+    monkeypatch.setattr(whole, "GAP_BYTES", 300)
+    batches = whole_world()
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert ids(batches.lines_of(batch)) == NAMES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(request("a") + "\n" + request("b", model="cloud-quality-1"), id="another model"),
+        pytest.param(request("a") + "\n" + line("b", **chat_body("b")), id="no model"),
+        pytest.param(request("a", cache_ttl_s=60), id="a field of ours"),
+        pytest.param(request("a", residency="eu"), id="residency"),
+        pytest.param(request("a", stream=True), id="stream"),
+    ],
+)
+async def test_answered_here(data: str) -> None:
+    """What the provider would do otherwise than we, or not at all, our own queue answers."""
+    batches = whole_world()
+
+    batch = await batches.run(await batches.create(data))
+
+    assert batch["status"] == "completed"
+    assert batches.providers.calls == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"models": ["edge"]},
+        {"prompts": {"optimize": True}},
+        {"budget": {"usd_day": 100}},  # and no line says how long its answer may be
+        {"budget": {"usd_day": 1e-6}},
+    ],
+    ids=["model not allowed", "prompt rules", "no end to the cost", "too dear"],
+)
+async def test_key_record_decides(record: dict[str, Any]) -> None:
+    """A key's models, prompt rules and budget hold: where the whole would pass them by, lines are answered here."""
+    limit = {} if record == {"budget": {"usd_day": 100}} else {"max_tokens": 10}
+    ledger = FakeLedger(World().clock)
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", **record}), ledger=ledger)
+    batches = whole_world(world=world)
+
+    batch = await batches.run(
+        await batches.create(request("a", **limit), **bearer()), "acme", authorization=bearer()["authorization"]
+    )
+
+    assert batch["status"] == "completed"
+    assert "POST /files" not in batches.providers.calls
+
+
+async def test_key_of_an_area() -> None:
+    """A key that was bound to an area after it left the batch: nothing leaves it."""
+    keys = key_records(k001={"tenant": "acme"})
+    batches = whole_world(world=World(auth="keys", keys=keys))
+    batch_id = await batches.create(all_requests(), **bearer())
+    keys.texts |= key_records(k001={"tenant": "acme", "residency": "eu"}).texts
+    batches.world.clock.advance(3600)
+
+    while messages := batches.due("acme"):
+        await batches.take(messages)
+
+    assert batches.providers.calls == []
+    assert batches.books.book("acme").batch(batch_id) is not None
+
+
+async def test_budget_is_reserved_and_settled() -> None:
+    """While it runs the most that it may cost is reserved; in the end what was used is spent, at the batch price."""
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(FakeBatchProviders(good, polls=5), world)
+    batch_id = await batches.create(all_requests(max_tokens=100), **bearer())
+    await run_until(batches, batch_id, "GET /batches/batch_there0", "acme")
+
+    running = (await batches.ledger.sums("acme")).day
+    await batches.run(batch_id, "acme", authorization=bearer()["authorization"])
+    ended = (await batches.ledger.sums("acme")).day
+
+    assert running.spent.nano_usd == 0
+    assert running.reserved.nano_usd > 45 * 100 * 20 * 1000 * 0.5  # the answers alone
+    assert (ended.spent.nano_usd, ended.reserved.nano_usd) == (45 * (10 * 10 + 5 * 20) * 1000 * 0.5, 0)
+
+
+@pytest.mark.parametrize("when_s", [0, 30])
+async def test_cancel(when_s: int) -> None:
+    """The provider is told; what it had finished is delivered, the rest are error lines."""
+    batches = whole_world(
+        FakeBatchProviders(lambda body: good(body) if body["messages"][-1]["content"] < "r2" else None, polls=10**6)
+    )
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "POST /batches")
+    batches.world.clock.advance(when_s)
+    reply = await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+    await run_until(batches, batch_id, "POST /batches/batch_there0/cancel")
+    batches.providers.polls = 0
+
+    batch = await batches.run(batch_id)
+
+    assert reply.status == 200
+    assert batch["status"] == "cancelled"
+    done = [name for name in NAMES if name < "r2"]
+    assert ids(batches.lines_of(batch)) == done
+    errors = batches.lines_of(batch, "error_file_id")
+    assert ids(errors) == [name for name in NAMES if name not in done]
+    assert {each["error"]["code"] for each in errors} == {"batch_cancelled"}
+
+
+async def test_cancel_before_it_is_handed_over() -> None:
+    """Nothing goes to the provider."""
+    batches = whole_world()
+    batch_id = await batches.create(all_requests())
+    await batches.take(batches.due())  # checked
+    await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+
+    batch = await batches.run(batch_id)
+
+    assert (batch["status"], batch["request_counts"]["failed"]) == ("cancelled", 45)
+    assert "POST /files" not in batches.providers.calls
+
+
+async def test_withdrawn_key() -> None:
+    """The batch of a key that is withdrawn is stopped at the provider."""
+    keys = key_records(k001={"tenant": "acme"})
+    batches = whole_world(FakeBatchProviders(good, polls=10**6), World(auth="keys", keys=keys))
+    batch_id = await batches.create(all_requests(), **bearer())
+    await run_until(batches, batch_id, "POST /batches", "acme")
+    keys.texts.clear()
+    batches.world.clock.advance(3600)
+    await run_until(batches, batch_id, "POST /batches/batch_there0/cancel", "acme")
+    batches.providers.polls = 0
+
+    for _ in range(200):
+        await batches.take(batches.due("acme"))
+        batches.world.clock.advance(1)
+
+    batch = batches.books.book("acme").batch(batch_id)
+    assert batch is not None
+    assert batch["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+async def test_expiry(is_reachable: bool) -> None:
+    """After 24 hours the provider is told to stop; one that is not to be reached is waited for a while only."""
+    batches = whole_world(FakeBatchProviders(lambda body: None, polls=10**6))
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "POST /batches")
+    batches.world.clock.advance(WINDOW_S)
+    if is_reachable:
+        await run_until(batches, batch_id, "POST /batches/batch_there0/cancel")
+        batches.providers.polls = 0
+    else:
+        batches.providers.failures = [0] * 1000
+
+    batch = await batches.run(batch_id, within_s=END_GRACE_S + 120)
+
+    errors = batches.lines_of(batch, "error_file_id")
+    assert batch["status"] == "expired"
+    assert ids(errors) == NAMES
+    assert {each["error"]["code"] for each in errors} == {"batch_expired"}
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param([401], id="key refused"),
+        pytest.param([200, 413], id="file refused"),
+        pytest.param([200, 200, 400], id="batch refused"),
+        pytest.param([503] * HAND_OVERS, id="down"),
+        pytest.param([0] * HAND_OVERS, id="unreachable"),
+    ],
+)
+async def test_taken_back(failures: list[int | None]) -> None:
+    """A provider that will not have the batch: our own queue answers it, and nothing stays reserved for it."""
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(FakeBatchProviders(good, failures=failures), world)
+
+    batch = await batches.run(
+        await batches.create(all_requests(max_tokens=9), **bearer()), "acme", authorization=bearer()["authorization"]
+    )
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert ids(batches.lines_of(batch, tenant="acme")) == NAMES
+    assert batches.world.calls > 0
+    await world.background.finish()
+    assert (await batches.ledger.sums("acme")).day.reserved.nano_usd == 0
+
+
+async def test_failed_there() -> None:
+    """A batch that fails at the provider is answered here, from its beginning."""
+    batches = whole_world(FakeBatchProviders(good, ending="failed"))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert batches.world.calls > 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_nothing_is_lost_or_doubled(seed: int) -> None:
+    """Messages come twice or never, storage and provider fail at times, answers to what was done are lost: each request
+    still has one result, at its place, and no second batch runs at the provider.
+    """
+    chance = random.Random(seed)
+    batches = whole_world(FakeBatchProviders(good, polls=3))
+    batch_id = await batches.create(all_requests())
+
+    for _ in range(400):
+        for message in batches.due():
+            fate = chance.random()
+            if fate < 0.2:
+                continue  # lost
+            batches.bucket.is_down = chance.random() < 0.1
+            batches.books.is_down = chance.random() < 0.1
+            batches.providers.failures = [chance.choice([None, 0, 503])] if chance.random() < 0.3 else []
+            twice = [FakeMessage(message.body), message] if fate > 0.8 else [message]
+            for each in twice:
+                await batches.take([each])
+            batches.bucket.is_down = batches.books.is_down = False
+            batches.providers.failures = []
+        batches.world.clock.advance(10)
+    batch = await batches.run(batch_id)
+
+    both = batches.lines_of(batch) + batches.lines_of(batch, "error_file_id")
+    assert sorted(map(str, ids(both))) == sorted(NAMES)
+    assert ids(batches.lines_of(batch)) == NAMES
+    assert len(batches.providers.batches) <= 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"BATCH_UPSTREAMS": [{"id": "a", "url": "https://a.test/v1", "models": ["gpt-4o"]}]}, "BATCH_UPSTREAM_KEYS"),
+        ({"BATCH_UPSTREAMS": [{"id": "a", "url": "http://a.test/v1", "models": ["gpt-4o"]}]}, "BATCH_UPSTREAMS.0.url"),
+        (
+            {
+                "BATCH_UPSTREAMS": [{"id": "a", "url": "https://a.test/v1", "models": ["unknown"]}],
+                "BATCH_UPSTREAM_KEYS": "a=k",
+            },
+            "unknown is no cloud model",
+        ),
+    ],
+    ids=["no key", "not encrypted", "unknown model"],
+)
+def test_configured_wrongly(variables: dict[str, Any], message: str) -> None:
+    """A provider without a key or with models that are not in the catalog stops the start."""
+    with pytest.raises(SettingsError, match=message):
+        read_settings(variables)
+
+
+def test_configured() -> None:
+    """Variables are JSON and text, as secrets are; the key is not in what is printed."""
+    upstreams = [{"id": "openai", "url": "https://api.openai.com/v1", "models": ["gpt-4o-mini"], "price_factor": 0.5}]
+
+    settings = read_settings({"BATCH_UPSTREAMS": json.dumps(upstreams), "BATCH_UPSTREAM_KEYS": "openai=sk-s3cret"})
+
+    assert settings.batch_upstreams[0].key == "sk-s3cret"
+    assert "s3cret" not in repr(settings)
