@@ -11,7 +11,7 @@ from .complexity import ComplexityScorer, Thresholds
 from .fleet import Fleet
 from .latency import NOWHERE, LatencyTable
 from .ports import Clock
-from .routing import AUTO, Conditions, Needs, Route, choose_route, unfit
+from .routing import AUTO, CHOSEN, Conditions, Needs, Route, choose_route, unfit
 from .settings import Region, Settings
 from .tokens import estimate_tokens
 
@@ -97,7 +97,8 @@ class Decider:
         }
 
     def _choose(self, call: ChatCall) -> Route:
-        score = self.complexity_of(call)
+        # Nothing depends on the score where the model is named.
+        score = self.complexity_of(call) if call.request.model in CHOSEN else 0.0
         thresholds = self.thresholds_for(call.tenant.id)
         return choose_route(self._needs(call), score, self._catalog_for(call), thresholds, self._conditions(call))
 

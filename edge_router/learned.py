@@ -12,14 +12,15 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from math import exp, isfinite, sqrt
 from types import ModuleType
-from typing import Final, TypeAlias
+from typing import Final
 
 from edge_router import text_features
 from edge_router.complexity import KeywordRules, Thresholds
+from edge_router.forest import Forest, Node
 from edge_router.text_features import SHAPES, TextFeatures
 
 FORMAT: Final = 2  # of the weights file; raise it when this module or text_features changes what a weight means
@@ -30,9 +31,6 @@ LARGEST_LOGIT: Final = 30.0  # keeps scores below 1.0, so that no threshold of 1
 # Only what leaves the edge is calibrated. Within the two sides nothing was measured, so these are shares by decree.
 SMALL_SHARE: Final = 0.5  # of what stays at the edge: the easier half for edge-small
 FAST_SHARE: Final = 0.75  # of what leaves: all but the hardest quarter for cloud-fast
-
-# A leaf is its value; else (which number, threshold, node when at most that, node when more).
-Node: TypeAlias = "float | tuple[int, float, Node, Node]"
 
 
 class WeightsRejected(Exception):
@@ -47,6 +45,7 @@ class ShapeModel:
     term_scale: float
     term_steps: dict[str, int]
     trees: tuple[Node, ...]
+    _forest: list[Forest] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def gain(self, features: TextFeatures) -> float:
         """Expected strong - weak score, without the level of the traffic."""
@@ -55,13 +54,9 @@ class ShapeModel:
         total = self.level
         if steps:
             total += self.term_scale * sum(steps) / sqrt(len(steps))
-        numbers = features.numbers
-        for node in self.trees:
-            while not isinstance(node, float):
-                index, threshold, low, high = node
-                node = low if numbers[index] <= threshold else high
-            total += node
-        return total
+        if not self._forest:  # at the first question of this shape: making it takes milliseconds
+            self._forest.append(Forest(self.trees))
+        return total + self._forest[0].sum(features.numbers)
 
 
 @dataclass(frozen=True, slots=True)

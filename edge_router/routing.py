@@ -35,6 +35,7 @@ Reason = Literal[
     "cached",  # nothing was routed
 ]
 AUTO: Final = "auto"
+CHOSEN: Final = frozenset({AUTO, "edge", "cloud"})  # the names for which a model is chosen
 # Of two models of a tier the cheaper goes first, unless it is that much slower. Twice would be too strict: nobody knows
 # more of a new model than that it stays below twice its declared time.
 MUCH_SLOWER: Final = 3.0
@@ -103,7 +104,7 @@ def choose_route(
     a model wants that one.
     Raises NotFound for an unknown model, RequestRejected when no model can serve the request.
     """
-    if needs.model not in (AUTO, "edge", "cloud"):
+    if needs.model not in CHOSEN:
         return _pinned(needs, catalog, conditions)
 
     by_complexity, tier = tier_for(complexity, thresholds)

@@ -291,16 +291,16 @@ class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types o
     """HTTP requests, the queue and the cron, until the first event has opened the short way for the others."""
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance()
+        await open_entrance()
         # One that was on its way in when another opened the entrance is not wrapped by the SDK.
         return await answer(WorkerRequest(getattr(request, "js_object", request)))
 
     async def queue(self, delivery: Any, env: Any, ctx: Any) -> None:
-        open_entrance()
+        await open_entrance()
         await queue(delivery, env, ctx)
 
     async def scheduled(self, controller: Any, env: Any, ctx: Any) -> None:
-        open_entrance()
+        await open_entrance()
         await scheduled(controller, env, ctx)
 
 

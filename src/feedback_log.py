@@ -60,7 +60,7 @@ class DurableFeedback:
         self._namespace = namespace
 
     async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> float:
-        return float(await self._ask(tenant, {"op": "add", "records": [asdict(record) for record in records]}))
+        return float(await self._ask(tenant, {"op": "add", "records": [record.facts() for record in records]}))
 
     async def rate(self, tenant: str, request_id: str, rating: Rating) -> AnswerRecord | None:
         rated = await self._ask(tenant, {"op": "rate", "request_id": request_id, "rating": rating})

@@ -32,7 +32,7 @@ class Ledger(DurableObject):
         self._ledger = ledger.Ledger(ObjectSql(ctx.storage))
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance()
+        await open_entrance()
         call = json.loads(await request.text())
         return Response.new(json.dumps({"result": self._answer(call, time.time())}))
 

@@ -30,7 +30,7 @@ class TenantLimits(DurableObject):
         self._book: LimitBook | None = None
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance()
+        await open_entrance()
         call = json.loads(await request.text())
         return Response.new(json.dumps({"result": self._answer(call, time.time())}))
 

@@ -47,7 +47,7 @@ class SingleFlight(DurableObject):
         self._claimed_until_s = 0.0
 
     async def fetch(self, request: Any) -> Any:
-        open_entrance()
+        await open_entrance()
         facts = json.loads(await request.text())
         if request.url.endswith(CLAIM_PATH):
             return Response.new(json.dumps({"granted": self._claim(facts["for_s"])}))

@@ -197,7 +197,7 @@ def _nearside(
     flags: list[str],
 ) -> dict[str, Any]:
     entry = STAGED / Path(config["main"]).name
-    others = sorted(path for path in STAGED.rglob("*.py") if path != entry)
+    others = sorted(path for kind in ("*.py", "*.mjs") for path in STAGED.rglob(kind) if path != entry)
     return server(
         name,
         STAGED,

@@ -10,7 +10,8 @@ from sklearn.ensemble import (  # type: ignore[import-not-found,import-untyped,u
 )
 from sklearn.linear_model import Ridge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from edge_router.learned import WEIGHT_STEPS, Node, ShapeModel
+from edge_router.forest import Node
+from edge_router.learned import WEIGHT_STEPS, ShapeModel
 from edge_router.text_features import SHAPES, TextFeatures
 from scripts.training.teacher import Array, Teacher, number_matrix, shape_codes, term_matrix
 

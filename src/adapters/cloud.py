@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from js import AbortController, fetch
 from pyodide.ffi import JsException
 
-from adapters.javascript import to_object
+from adapters.border import BORDER
+from adapters.javascript import encode
 from adapters.responses import JsUpstreamResponse
 from edge_router.errors import CloudUnavailable
 from edge_router.settings import Region
@@ -18,7 +18,7 @@ class FetchCloudRegions:
 
     async def post(self, region: Region, path: str, body: str, headers: Mapping[str, str]) -> JsUpstreamResponse:
         sent = {"content-type": "application/json", **headers}
-        return await self._fetch(region, path, {"method": "POST", "headers": sent, "body": body})
+        return await self._fetch(region, path, {"method": "POST", "headers": sent}, body)
 
     async def probe(self, region: Region) -> JsUpstreamResponse:
         return await self._fetch(region, "/health", {"method": "GET"})
@@ -32,14 +32,20 @@ class FetchCloudRegions:
         await response.cancel()
         return response.status == 200
 
-    async def _fetch(self, region: Region, path: str, options: Mapping[str, Any]) -> JsUpstreamResponse:
-        controller = AbortController.new()
-        init = to_object({"redirect": "manual", **options})
-        init.signal = controller.signal
+    async def _fetch(
+        self, region: Region, path: str, options: Mapping[str, Any], body: str | None = None
+    ) -> JsUpstreamResponse:
+        call: Any = None
+
+        def begin(number: int) -> None:
+            nonlocal call
+            call = BORDER.js.send(number, region.url + path, encode(options), body)
+
         try:
-            return JsUpstreamResponse(await fetch(region.url + path, init), controller)
+            head = await BORDER.wait(begin)
+            return JsUpstreamResponse(call, head)
         except JsException as exc:
             raise CloudUnavailable(f"The cloud region {region.id} could not be reached.") from exc
         except asyncio.CancelledError:
-            controller.abort()
+            BORDER.js.abort(call)
             raise

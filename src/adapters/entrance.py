@@ -18,7 +18,8 @@ from typing import Any
 from js import Function, Object
 from pyodide.ffi import JsProxy, create_proxy
 
-from adapters.event_loop import use_microtasks
+from adapters.border import BORDER
+from adapters.event_loop import use_microtasks, within_turn
 from adapters.http import WorkerRequest
 from adapters.runtime import ConsoleLog, run_eagerly
 
@@ -56,10 +57,11 @@ def plan_entrance(main: ModuleType, name: str, answer: Answer, **others: Callabl
     _Plan.open = partial(_open, main, name, answer, others)
 
 
-def open_entrance() -> None:
-    """To be called by each event that comes in by the runtime's way: the isolate's first may be any, of a Durable
-    Object too. Not at import: what it makes can't be in a snapshot.
+async def open_entrance() -> None:
+    """And the border. To be awaited by each event that comes in by the runtime's way: the isolate's first may be any,
+    of a Durable Object too. Not at import: what it makes can't be in a snapshot.
     """
+    await BORDER.open()
     opening, _Plan.open = _Plan.open, None
     if opening is not None:
         opening()
@@ -78,7 +80,7 @@ def _open(main: ModuleType, name: str, answer: Answer, others: Mapping[str, Call
         setattr(instance, event, create_proxy(method))
     # `Object(x)` is x itself, if x is an object: a class whose instances are all the same one.
     setattr(main, name, Object.bind(None, instance))
-    runtime.wrapper_func = _javascript(Entrance(answer, wrapper_func).enter)
+    runtime.wrapper_func = _javascript(within_turn(Entrance(answer, wrapper_func).enter))
 
 
 def _javascript(function: Callable[..., Any]) -> Any:

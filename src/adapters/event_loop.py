@@ -21,16 +21,29 @@ class Microtasks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._ready: deque[asyncio.Handle] = deque()
+        self._is_in_turn = False
         self._run_proxy = create_proxy(self._run)
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self._loop, context)
-        # One each, although one would do for all: a request that is ended by force takes its microtasks along.
         self._ready.append(handle)
-        queueMicrotask(self._run_proxy)
+        if not self._is_in_turn:
+            # One each, although one would do for all: a request that is ended by force takes its microtasks along.
+            queueMicrotask(self._run_proxy)
         return handle
+
+    def turn(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls it, and then runs what it made ready, without a microtask for each."""
+        if self._is_in_turn and asyncio.current_task(self._loop) is not None:
+            return function(*args)  # JavaScript that a task has called, calling back
+        self._is_in_turn = True
+        try:
+            return function(*args)
+        finally:
+            self._run()
+            self._is_in_turn = False
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self._loop)
@@ -45,9 +58,25 @@ class Microtasks:
                 handle._run()
 
 
+class _InUse:
+    """Scope: isolate."""
+
+    microtasks: Microtasks | None = None
+
+
+def within_turn(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For JavaScript to call: what it makes ready is done when it returns."""
+
+    def call(*args: Any) -> Any:
+        microtasks = _InUse.microtasks
+        return function(*args) if microtasks is None else microtasks.turn(function, *args)
+
+    return call
+
+
 def use_microtasks() -> None:
     """For the running loop. To be called within an event: what it makes can't be in a snapshot."""
     loop: Any = asyncio.get_running_loop()
-    microtasks = Microtasks(loop)
+    microtasks = _InUse.microtasks = Microtasks(loop)
     loop.call_soon = loop.call_soon_threadsafe = microtasks.call_soon
     loop.create_future, loop.create_task = microtasks.create_future, microtasks.create_task

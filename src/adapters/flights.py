@@ -72,7 +72,7 @@ class DurableFlights:
         try:
             answer = await self._accepted(key, {"timeout_s": self._timeout_s, **call}, controller)
             joins = answer.headers.get(ROLE_HEADER) == "joins"
-            response = SharedResponse(JsUpstreamResponse(answer, controller), keeps=not joins)
+            response = SharedResponse(JsUpstreamResponse.of(answer, controller), keeps=not joins)
             await response.begin()
         except (JsException, TimeoutError, FlightLost) as exc:
             controller.abort()

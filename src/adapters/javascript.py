@@ -5,13 +5,13 @@ from typing import Any
 
 from js import JSON
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+encode = json.JSONEncoder(separators=(",", ":")).encode
 _parse, _stringify = JSON.parse, JSON.stringify  # looked up once
 
 
 def to_object(value: Any) -> Any:
     """A plain JavaScript object from JSON-like data. Lone surrogates survive, because the JSON is ASCII."""
-    return _parse(_encode(value))
+    return _parse(encode(value))
 
 
 def from_object(value: Any, names: Any = None) -> Any:

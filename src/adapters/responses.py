@@ -1,78 +1,84 @@
-"""`UpstreamResponse` on a JavaScript `Response`, from `fetch` or from the AI binding."""
+"""`UpstreamResponse` on a JavaScript `Response`, from `fetch` or from a binding."""
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from js import AbortController, Object, WritableStream
-from pyodide.ffi import JsException, create_proxy
+from pyodide.ffi import JsException
 
+from adapters.border import BORDER
 from edge_router.errors import UpstreamError
 
 
 class JsUpstreamResponse:
-    """Scope: request, like the JavaScript object it holds. controller: aborts the call that the answer belongs to."""
+    """Scope: request, like the JavaScript objects it holds. call: as in border.mjs. head: its status and headers."""
 
     keeps = True
 
-    def __init__(self, response: Any, controller: Any = None) -> None:
-        self._response = response
-        self._controller = controller
-        self._reader: Any = None
+    def __init__(self, call: Any, head: str) -> None:
+        self._call = call
+        self.status, self._headers = json.loads(head)
 
-    @property
-    def status(self) -> int:
-        return int(self._response.status)
+    @classmethod
+    def of(cls, response: Any, controller: Any = None) -> "JsUpstreamResponse":
+        """controller: aborts the call that the answer belongs to."""
+        call = BORDER.js.callOf(response, controller)
+        return cls(call, BORDER.js.head(call))
 
     def header(self, name: str) -> str | None:
-        value = self._response.headers.get(name)
-        return value if isinstance(value, str) else None
+        value: str | None = self._headers.get(name)
+        return value
 
     async def text(self) -> str:
         try:
-            return str(await self._response.text())
+            return str(await BORDER.wait(BORDER.js.text, self._call))
         except JsException as exc:
             raise _broken() from exc
 
     async def read(self) -> bytes | None:
-        if self._reader is None:
-            body = self._response.body
-            if not hasattr(body, "getReader"):  # null: no body at all
-                return None
-            self._reader = body.getReader()
         try:
-            result = await self._reader.read()
+            piece = await BORDER.wait(BORDER.js.read, self._call)
         except JsException as exc:
             raise _broken() from exc
-        return None if result.done else result.value.to_bytes()
+        return None if piece is None else piece.to_bytes()
 
     async def push(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
-        """JavaScript's own pipe calls back, which costs half of what awaiting each read does."""
-        body = self._response.body
-        if not hasattr(body, "pipeTo"):
-            return
-        if self._reader is not None:
-            self._reader.releaseLock()
-            self._reader = None
-        if self._controller is None:
-            self._controller = AbortController.new()
-        write = create_proxy(lambda chunk, _: take(chunk.to_bytes()))
-        sink, options = Object.new(), Object.new()
-        sink.write, options.signal = write, self._controller.signal
+        """JavaScript reads on by itself and calls back, which costs half of what awaiting each read does."""
+        number = 0
+        waiting: list[asyncio.Task[None]] = []  # one; asyncio itself does not keep it
+
+        def hear(piece: Any) -> bool:
+            room = take(piece.to_bytes())
+            if room is None:
+                return False
+            waiting.append(asyncio.ensure_future(go_on(room)))
+            return True
+
+        async def go_on(room: Awaitable[None]) -> None:
+            try:
+                await room
+            finally:
+                waiting.clear()
+                BORDER.js.goOn(number)
+
+        def begin(given: int, call: Any) -> None:
+            nonlocal number
+            number = given
+            BORDER.takers[number] = hear
+            BORDER.js.push(number, call)
+
         try:
-            await body.pipeTo(WritableStream.new(sink), options)
+            await BORDER.wait(begin, self._call)
         except JsException as exc:
             raise _broken() from exc
         finally:
-            write.destroy()
+            BORDER.takers.pop(number, None)
 
     async def cancel(self) -> None:
         try:
-            if self._controller is not None:
-                self._controller.abort()
-            elif self._reader is not None:
-                await self._reader.cancel()
-            elif hasattr(self._response.body, "cancel"):
-                await self._response.body.cancel()
+            if not BORDER.js.abort(self._call):
+                await BORDER.wait(BORDER.js.cancel, self._call)
         except JsException:
             return  # it had ended, or broken, by itself
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from js import Error, Promise, clearTimeout, console, setTimeout
-from pyodide.ffi import JsProxy, create_proxy
+from js import Error, Promise, console
+from pyodide.ffi import JsProxy
 from workers import import_from_javascript
+
+from adapters.border import BORDER
 
 
 class WorkerClock:
@@ -21,9 +23,8 @@ class WorkerClock:
     """
 
     def __init__(self) -> None:
-        self._last = 0
-        self._waiting: dict[int, tuple[Callable[[], None], Any]] = {}
-        self._fire_proxy: Any = None
+        self._waiting: dict[int, Callable[[], None]] = {}
+        BORDER.fire = self._fire
 
     def now_s(self) -> float:
         return time.time()
@@ -32,27 +33,19 @@ class WorkerClock:
         return time.perf_counter() * 1000
 
     def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
-        self._last += 1
-        number = self._last
-        # bind: Pyodide's setTimeout passes no further arguments on.
-        self._waiting[number] = (callback, setTimeout(self._proxy().bind(None, number), delay_s * 1000))
+        number = BORDER.number()
+        self._waiting[number] = callback
+        BORDER.js.after(number, delay_s * 1000)
         return partial(self._stop, number)
 
     def _stop(self, number: int) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None:
-            clearTimeout(waiting[1])
+        if self._waiting.pop(number, None) is not None:
+            BORDER.js.stop(number)
 
     def _fire(self, number: int) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None:
-            waiting[0]()
-
-    def _proxy(self) -> Any:
-        """One for all timers: a proxy per timer would leak when the request ends before it fires."""
-        if self._fire_proxy is None:
-            self._fire_proxy = create_proxy(self._fire)
-        return self._fire_proxy
+        callback = self._waiting.pop(number, None)
+        if callback is not None:
+            callback()
 
 
 CLOCK = WorkerClock()

@@ -31,7 +31,7 @@ class WorkersAI:
     async def run(self, model_id: str, inputs: Mapping[str, Any], *, affinity: str | None = None) -> JsUpstreamResponse:
         options = _OPTIONS if affinity is None else {**_OPTIONS, "extraHeaders": {"x-session-affinity": affinity}}
         try:
-            return JsUpstreamResponse(await self._binding.run(model_id, to_object(inputs), to_object(options)))
+            return JsUpstreamResponse.of(await self._binding.run(model_id, to_object(inputs), to_object(options)))
         except JsException as exc:
             raise UpstreamError("Workers AI could not be reached.", code="edge_unavailable") from exc
 

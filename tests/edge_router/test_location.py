@@ -1,10 +1,13 @@
 """Where a caller came in, and which regions are near."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_router.location import UNKNOWN, Location, read_location
+from edge_router.location import CF_FIELDS, UNKNOWN, Location, read_location
 from edge_router.regions import distance_km, nearest_first
 from edge_router.settings import Region
 
@@ -133,3 +136,12 @@ REGIONS = [
 def test_order_of_regions(location: Location, expected: str) -> None:
     """The nearest first; without coordinates the configured order."""
     assert [region.id for region in nearest_first(REGIONS, location, lambda region: None, "")] == expected.split()
+
+
+def test_fields_that_the_worker_reads() -> None:
+    """JavaScript takes them out of `request.cf`; Python and JavaScript must mean the same ones."""
+    border = (Path(__file__).parents[2] / "src" / "adapters" / "border.mjs").read_text()
+    listed = re.search(r"CF_FIELDS = (\[.*?\])", border, re.DOTALL)
+    assert listed is not None
+
+    assert json.loads(listed[1].replace(",\n]", "]")) == list(CF_FIELDS)

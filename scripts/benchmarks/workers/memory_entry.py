@@ -21,7 +21,7 @@ class Default(WorkerEntrypoint):
     """As the deployed one, so that the others come in by the same short way."""
 
     async def fetch(self, request):
-        open_entrance()
+        await open_entrance()
         return await told(WorkerRequest(getattr(request, "js_object", request)))
 
 

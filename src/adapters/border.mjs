@@ -1,0 +1,165 @@
+// What Python does in JavaScript, several operations a call: src/adapters/border.py.
+//
+// Numbers stand for what Python waits for, sends to or is told of: they cross for nothing, and nothing has to be destroyed.
+
+let settle, fire, took, roomAgain, left; // Python's
+
+export const begin = (functions) => {
+  [settle, fire, took, roomAgain, left] = functions;
+};
+
+const tell = (number, promise) => {
+  promise.then(
+    (value) => settle(number, value),
+    (error) => settle(number, undefined, error),
+  );
+};
+
+// Of a request and its answer.
+
+const CF_FIELDS = ["colo", "clientTcpRtt", "clientQuicRtt", "country", "continent", "isEUCountry", "latitude", "longitude"];
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+const headersOf = (message) => {
+  const found = {};
+  message.headers.forEach((value, name) => {
+    found[name] = value;
+  });
+  return found;
+};
+
+export const readRequest = (request) => {
+  const { cf } = request;
+  const place = {};
+  if (cf) for (const name of CF_FIELDS) place[name] = cf[name];
+  return JSON.stringify([request.method, request.url, headersOf(request), place]);
+};
+
+// The text; how many bytes there are, if that is more than `most`; false for what is not UTF-8.
+export const readBody = (number, request, most) => tell(number, textOf(request, most));
+
+const textOf = async (request, most) => {
+  const data = await request.arrayBuffer();
+  if (data.byteLength > most) return data.byteLength;
+  try {
+    return strict.decode(data);
+  } catch {
+    return false;
+  }
+};
+
+// An empty text is a body, which no 204 may have.
+export const respond = (body, status, headers) => new Response(body || null, { status, headers: JSON.parse(headers) });
+
+// Of an upstream's answer.
+
+const headOf = (call) => JSON.stringify([call.response.status, headersOf(call.response)]);
+
+// `init`: JSON. Settles with the head; the call is given at once, so that it can be aborted.
+export const send = (number, url, init, body) => {
+  const call = { controller: new AbortController() };
+  const sent = { ...JSON.parse(init), body, redirect: "manual", signal: call.controller.signal };
+  tell(
+    number,
+    fetch(url, sent).then((response) => {
+      call.response = response;
+      return headOf(call);
+    }),
+  );
+  return call;
+};
+
+export const callOf = (response, controller) => ({ response, controller });
+
+export const head = headOf;
+
+export const text = (number, call) => tell(number, call.response.text());
+
+const readerOf = (call) => (call.reader ??= call.response.body?.getReader());
+
+// Settles with the next piece, or nothing at the end.
+export const read = (number, call) => tell(number, Promise.resolve(readerOf(call)?.read()).then((result) => result?.value));
+
+const waiting = new Map();
+const early = new Set();
+
+// Hands each piece to Python, which says true when there is no room for the next one.
+export const push = (number, call) => tell(number, pump(number, readerOf(call)));
+
+const pump = async (number, reader) => {
+  for (let result; reader && !(result = await reader.read()).done; ) {
+    if (took(number, result.value) && !early.delete(number)) await new Promise((resolve) => waiting.set(number, resolve));
+  }
+};
+
+export const goOn = (number) => {
+  const resume = waiting.get(number);
+  if (resume) {
+    waiting.delete(number);
+    resume();
+  } else early.add(number);
+};
+
+// Whether there was something to abort.
+export const abort = ({ controller }) => {
+  controller?.abort();
+  return Boolean(controller);
+};
+
+export const cancel = (number, call) => tell(number, Promise.resolve((call.reader ?? call.response.body)?.cancel()));
+
+// A stream that Python fills. `send` says true when too much is unread; Python is told when there is room again.
+
+const encoder = new TextEncoder();
+
+export const sink = (number, uncheckedMost, unreadMost) => {
+  let controller;
+  let unchecked = 0;
+  let isFull = false;
+  const readable = new ReadableStream({
+    type: "bytes",
+    start(given) {
+      controller = given;
+    },
+    pull() {
+      if (!isFull) return;
+      isFull = false;
+      roomAgain(number);
+    },
+    cancel() {
+      left(number);
+    },
+  });
+  const send = (piece) => {
+    controller.enqueue(encoder.encode(piece));
+    unchecked += piece.length; // each look costs microseconds
+    if (unchecked < uncheckedMost) return false;
+    unchecked = 0;
+    isFull = controller.desiredSize < -unreadMost;
+    return isFull;
+  };
+  return {
+    send,
+    end: () => controller.close(),
+    respond: (status, headers) => new Response(readable, { status, headers: JSON.parse(headers) }),
+  };
+};
+
+// Timers.
+
+const timers = new Map();
+
+export const after = (number, ms) => {
+  timers.set(
+    number,
+    setTimeout(() => {
+      timers.delete(number);
+      fire(number);
+    }, ms),
+  );
+};
+
+export const stop = (number) => {
+  clearTimeout(timers.get(number));
+  timers.delete(number);
+};
