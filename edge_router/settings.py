@@ -385,6 +385,24 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"CATALOG: {exc}") from None
     except RulesError as exc:
         raise SettingsError(f"ALERT_RULES: {exc}") from None
+    _check_together(read)
+    as_read = {name: getattr(read, name) for name in Settings.__dataclass_fields__.keys() & Variables.model_fields}
+    changed = {
+        "flight_wait_s": read.flight_wait_ms / 1000,
+        "cascade_hold_s": read.cascade_hold_ms / 1000,
+        "regions": tuple(Region(**region.model_dump()) for region in read.cloud_regions),
+        "catalog": catalog,
+        "lifetimes": Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
+        "memory_cache_bytes": read.memory_cache_mib * 1024 * 1024,
+        "alert_rules": alert_rules,
+    }
+    if read.edge_share is None and read.quality_floor is None:
+        changed["edge_share"] = DEFAULT_EDGE_SHARE
+    return Settings(**as_read | changed)
+
+
+def _check_together(read: Variables) -> None:
+    """Raises SettingsError for variables that are right alone and wrong together."""
     ids = [region.id for region in read.cloud_regions]
     for region_id in ids:
         if ids.count(region_id) > 1:
@@ -393,69 +411,6 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         raise SettingsError("ALERT_WEBHOOK_SECRET: is missing, and what is sent to ALERT_WEBHOOK_URL must be signed")
     if read.edge_share is not None and read.quality_floor is not None:
         raise SettingsError("QUALITY_FLOOR: EDGE_SHARE is set as well, and each of them decides alone; remove one")
-    edge_share = DEFAULT_EDGE_SHARE if read.edge_share is None and read.quality_floor is None else read.edge_share
-    return Settings(
-        auth=read.auth,
-        rate_limit=read.rate_limit,
-        cors_origins=read.cors_origins,
-        single_flight=read.single_flight,
-        flight_wait_s=read.flight_wait_ms / 1000,
-        feedback=read.feedback,
-        threshold_offset=read.threshold_offset,
-        cascade=read.cascade,
-        cascade_hold_s=read.cascade_hold_ms / 1000,
-        semantic_cache=read.semantic_cache,
-        hedging=read.hedging,
-        breakers=read.breakers,
-        semantic_timeout_s=read.semantic_timeout_s,
-        regions=tuple(Region(**region.model_dump()) for region in read.cloud_regions),
-        catalog=catalog,
-        lifetimes=Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
-        cache_normalisation=read.cache_normalisation,
-        memory_cache_bytes=read.memory_cache_mib * 1024 * 1024,
-        cache_encryption_keys=read.cache_encryption_keys,
-        fallback_keys=read.fallback_keys,
-        ledger_timeout_s=read.ledger_timeout_s,
-        edge_timeout_s=read.edge_timeout_s,
-        edge_recheck_s=read.edge_recheck_s,
-        cloud_timeout_s=read.cloud_timeout_s,
-        answer_timeout_s=read.answer_timeout_s,
-        stream_idle_s=read.stream_idle_s,
-        heartbeat_s=read.heartbeat_s,
-        min_tokens_per_s=read.min_tokens_per_s,
-        slow_grace_s=read.slow_grace_s,
-        batch_retry_s=read.batch_retry_s,
-        batch_upstreams=_batch_upstreams(read, catalog),
-        batch_poll_s=read.batch_poll_s,
-        edge_share=edge_share,
-        quality_floor=read.quality_floor,
-        prewarm=read.prewarm,
-        telemetry=read.telemetry,
-        otlp_endpoint=read.otlp_endpoint,
-        otlp_headers=read.otlp_headers,
-        trace_ratio=read.trace_ratio,
-        alert_rules=alert_rules,
-        alert_webhook_url=read.alert_webhook_url,
-        alert_webhook_secret=read.alert_webhook_secret,
-    )
-
-
-def _batch_upstreams(read: Variables, catalog: Catalog) -> tuple[BatchUpstream, ...]:
-    """With their keys. Raises SettingsError."""
-    found: list[BatchUpstream] = []
-    for upstream in read.batch_upstreams:
-        for model_id in upstream.models:
-            model = catalog.find(model_id)
-            if model is None or model.side != "cloud" or model_id.endswith("*"):
-                raise SettingsError(f"BATCH_UPSTREAMS: {model_id} is no cloud model of the catalog")
-            if any(model_id in other.models for other in found):
-                raise SettingsError(f"BATCH_UPSTREAMS: two upstreams have {model_id}")
-        if upstream.id not in read.batch_upstream_keys:
-            raise SettingsError(f"BATCH_UPSTREAM_KEYS: there is none for {upstream.id}")
-        if any(upstream.id == other.id for other in found):
-            raise SettingsError(f"BATCH_UPSTREAMS: {upstream.id} is there twice")
-        found.append(BatchUpstream(**upstream.model_dump(), key=read.batch_upstream_keys[upstream.id]))
-    return tuple(found)
 
 
 def _suggestion(name: str) -> str:
