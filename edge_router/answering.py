@@ -41,6 +41,7 @@ ENDPOINT = "chat"
 class Answering:
     """Answers chat requests. Scope: isolate; holds no state of a request."""
 
+    # Long: it hands its parts on, without a decision.
     def __init__(
         self,
         settings: Settings,

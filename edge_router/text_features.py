@@ -154,6 +154,7 @@ def _ends(text: str) -> str:
     return text
 
 
+# Long: a list of numbers, each computed where it is named, in the order of the trained weights.
 def _stem(
     text: str, stem: str, lowered: str, tokens: list[str], numbers: list[str], words: int, small_words: int
 ) -> tuple[float, ...]:

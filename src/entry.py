@@ -87,6 +87,7 @@ DEAD_LETTERS = "nearside-batches-dead"  # in wrangler.toml
 SCORER, WHY_RULES = best_scorer()
 
 
+# Long: the one place where all parts are put together, without a decision.
 def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))

@@ -109,3 +109,22 @@ def _own_imports(path: Path, folder: str) -> set[str]:
             is_module = (ROOT / (inner.replace(".", "/") + ".py")).exists() or (ROOT / inner.replace(".", "/")).is_dir()
             found.add(inner if is_module else module)
     return found - {_name(path)}
+
+
+LONG_LINES = 60
+
+
+@pytest.mark.parametrize("folder", ["edge_router", "src", "cloud_fallback", "scripts"])
+def test_long_functions_say_why(folder: str) -> None:
+    """By a comment that begins with `# Long:`, on the line before."""
+    silent = []
+    for path in (ROOT / folder).rglob("*.py"):
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            is_long = (node.end_lineno or 0) - node.lineno >= LONG_LINES
+            if is_long and not lines[node.lineno - 2].strip().startswith("# Long:"):
+                silent.append(f"{path.relative_to(ROOT)}: {node.name}")
+
+    assert not silent

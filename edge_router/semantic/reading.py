@@ -243,6 +243,7 @@ def read(text: str) -> Reading:
     return read_uncached(text)
 
 
+# Long: one pass over the words, a microsecond each; calls would cost as much again.
 def read_uncached(text: str) -> Reading:
     original = text
     if not text.isascii():
@@ -455,6 +456,7 @@ def _adds(number: int, value: int) -> bool:
     return number >= 20 and number % 10 == 0 and value < 10
 
 
+# Long: as above; its state is ten short lists that every kind of word may touch.
 def _assembled(
     text: str,
     tokens: tuple[str, ...],

@@ -155,12 +155,11 @@ class Stack:
         reload: whether a change of the Worker's code restarts it, and the crons run at their times.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        for wanted in (port, control_port):
-            _check_free(wanted)
+        _check_free(port)
+        _check_free(control_port)
         region_ports = {region["id"]: _free_port() for region in REGIONS}
         signing_keys = f"local:{secrets.token_hex(32)}"
-        self._runtime_variables = runtime_variables
-        self._control_port = control_port
+        self._runtime_variables, self._control_port = runtime_variables, control_port
         self._emulator_config = {
             "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
             "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
@@ -169,28 +168,15 @@ class Stack:
         emulated = self._start_emulator(deadline_s)
         self._keep_ports(emulated)
         provider_url = f"http://127.0.0.1:{emulated['provider']}"
-        for region_id, region_port in region_ports.items():
-            env = {
-                "CLOUD_UPSTREAM_URL": os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1",
-                "CLOUD_REGION": region_id,
-                "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
-                "FALLBACK_KEYS": signing_keys,
-                "CLOUD_DRAIN_S": "1",
-                **cloud_variables,
-            }
-            self._region_starts[region_id] = partial(self._start_region, region_id, region_port, env)
-            self._region_starts[region_id]()
-
+        self._start_regions(region_ports, provider_url, signing_keys, cloud_variables)
         key, stored = _new_key() if auth == "keys" else (None, {})
         regions = [{**region, "url": f"http://127.0.0.1:{emulated['regions'][region['id']]}"} for region in REGIONS]
         control_url = f"http://127.0.0.1:{emulated['control']}"
+        ours = local_variables(regions, provider_url=provider_url, auth=auth)
+        variables = {**ours, "FALLBACK_KEYS": signing_keys, **variables}
         spec = harness_spec(
             port=port,
-            variables={
-                **local_variables(regions, provider_url=provider_url, auth=auth),
-                "FALLBACK_KEYS": signing_keys,
-                **variables,
-            },
+            variables=variables,
             ai_url=f"http://127.0.0.1:{emulated['ai']}",
             control_url=control_url,
             keys={**stored, **records},
@@ -200,9 +186,9 @@ class Stack:
         )
         url = self._start_worker(spec, deadline_s)
         self._worker_spec = {**spec, "port": int(url.rpartition(":")[2])}
-        for region_id, region_port in region_ports.items():
-            self._wait_healthy(region_id, f"http://127.0.0.1:{region_port}/health", deadline_s)
-        self._wait_healthy("worker", f"{url}/health", deadline_s)
+        health = {region_id: f"http://127.0.0.1:{region_port}" for region_id, region_port in region_ports.items()}
+        for part, address in {**health, "worker": url}.items():
+            self._wait_healthy(part, f"{address}/health", deadline_s)
         return Address(
             url=url,
             control_url=control_url,
@@ -309,6 +295,21 @@ class Stack:
         self._emulator_config |= {"ai_port": emulated["ai"], "provider_port": emulated["provider"]}
         for region_id, port in emulated["regions"].items():
             self._emulator_config["regions"][region_id]["port"] = port
+
+    def _start_regions(
+        self, ports: Mapping[str, int], provider_url: str, signing_keys: str, variables: Mapping[str, str]
+    ) -> None:
+        for region_id, port in ports.items():
+            env = {
+                "CLOUD_UPSTREAM_URL": os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1",
+                "CLOUD_REGION": region_id,
+                "CLOUD_MODELS_FILE": str(Path(__file__).parent / "models.toml"),
+                "FALLBACK_KEYS": signing_keys,
+                "CLOUD_DRAIN_S": "1",
+                **variables,
+            }
+            self._region_starts[region_id] = partial(self._start_region, region_id, port, env)
+            self._region_starts[region_id]()
 
     def _start_region(self, region_id: str, port: int, env: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
