@@ -14,6 +14,7 @@ READ_FIELDS = frozenset(
     | {"input", "dimensions", "encoding_format", "user"}
 )
 MAX_MODEL_CHARS = 256
+_TEXT_PARTS = ("text", "refusal")
 
 
 class Endpoint(Enum):
@@ -46,6 +47,19 @@ class Call:
     choices: int = 1
     fields: Mapping[str, Any] = field(default_factory=dict)
     other_fields: frozenset[str] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Features that a model must have to be sent this: `vision` for any part that is not text, `tools`."""
+        found = {"tools"} if self.fields.get("tools") else set()
+        messages = self.fields.get("messages")
+        contents = (
+            [each.get("content") for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
+        )
+        parts = [part for content in contents if isinstance(content, list) for part in content]
+        if any(isinstance(part, dict) and part.get("type") not in _TEXT_PARTS for part in parts):
+            found.add("vision")
+        return frozenset(found)
 
     def body_for(self, upstream_id: str, *, extra: Mapping[str, str] | None = None) -> bytes:
         """The caller's bytes; only the model's name is replaced, and only when it is another one.

@@ -4,7 +4,7 @@ All of it before the first byte goes to the caller, and before the caller's dead
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import TypeVar
 
 from tenacity import (
@@ -47,10 +47,14 @@ class Dispatcher:
         self._metrics = metrics
         self._full_jitter = wait_random_exponential(multiplier=settings.backoff_s, max=settings.max_backoff_s)
 
-    async def first_answer(self, model: Model, exchange: Exchange, deadline_s: float, attempt: Attempt[T]) -> T:
-        """Raises GatewayError: a rejection of the call at once, or the last failure."""
+    async def first_answer(
+        self, model: Model, needs: Set[str], exchange: Exchange, deadline_s: float, attempt: Attempt[T]
+    ) -> T:
+        """needs: features without which no fallback is asked. Raises GatewayError: a rejection of the call at once, or
+        the last failure.
+        """
         failure: GatewayError
-        for candidate in self._catalog.chain(model):
+        for candidate in self._catalog.chain(model, needs):
             try:
                 answer = await self._with_retries(candidate, exchange, deadline_s, attempt)
             except UpstreamError as exc:

@@ -19,7 +19,14 @@ from cloud_fallback.budgets import Budgets
 from cloud_fallback.calls import Call, Endpoint, parse_call
 from cloud_fallback.dispatch import Dispatcher
 from cloud_fallback.drain import Drain
-from cloud_fallback.errors import CallerGone, GatewayError, ShuttingDown, UpstreamError, UpstreamTimeout
+from cloud_fallback.errors import (
+    CallerGone,
+    GatewayError,
+    RequestRejected,
+    ShuttingDown,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from cloud_fallback.metrics import Metrics
 from cloud_fallback.models import Batching, Model
 from cloud_fallback.prompt_cache import cache_key, cached_share, hit_percent
@@ -64,6 +71,13 @@ class Forwarder:
 
         deadline_s: until when its first byte is wanted, on the event loop's clock.
         """
+        needs = call.needs
+        if "vision" in needs and "vision" not in model.entry.features:
+            raise RequestRejected(
+                f"Content parts other than text are not served by {model.id[:128]!r}.",
+                param="messages",
+                code="unsupported_value",
+            )
         self._budgets.check(model)
         with exchange.waiting_for_upstream():
             if call.endpoint is Endpoint.EMBEDDINGS and model.entry.batching is not None:
@@ -74,7 +88,7 @@ class Forwarder:
             async def attempt(candidate: Model, lease: Lease, until_s: float) -> Response:
                 return await self._attempt(call, candidate, lease, headers, exchange, until_s)
 
-            return await self._dispatcher.first_answer(model, exchange, deadline_s, attempt)
+            return await self._dispatcher.first_answer(model, needs, exchange, deadline_s, attempt)
 
     async def _attempt(
         self, call: Call, model: Model, lease: Lease, headers: dict[str, str], exchange: Exchange, until_s: float
@@ -147,7 +161,7 @@ class Forwarder:
         async def attempt(candidate: Model, lease: Lease, until_s: float) -> Response:
             return await self._attempt(call, candidate, lease, headers, exchange, until_s)
 
-        response = await self._dispatcher.first_answer(model, exchange, deadline_s, attempt)
+        response = await self._dispatcher.first_answer(model, call.needs, exchange, deadline_s, attempt)
         return check_plain(Endpoint.EMBEDDINGS, bytes(response.body))
 
     def _note_stream(self, model: Model, lease: Lease, relay: StreamRelay, exchange: Exchange) -> None:

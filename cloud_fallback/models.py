@@ -1,6 +1,7 @@
 """The catalog: which models this service answers for, which upstreams have them, what comes next when those fail."""
 
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -152,9 +153,12 @@ class Catalog:
             param="model",
         )
 
-    def chain(self, model: Model) -> list[Model]:
-        """The model and its fallbacks, in order; a fallback's own fallbacks are not followed."""
-        return [model, *(self.find(model_id) for model_id in model.entry.fallbacks)]
+    def chain(self, model: Model, needs: Set[str] = frozenset()) -> list[Model]:
+        """The model and those of its fallbacks that have the features `needs`, in order; a fallback's own fallbacks
+        are not followed.
+        """
+        fallbacks = [self.find(model_id) for model_id in model.entry.fallbacks]
+        return [model, *(each for each in fallbacks if needs <= set(each.entry.features))]
 
     def models(self) -> list[Model]:
         """Models with a name of their own, in the file's order; wildcards are not listed."""

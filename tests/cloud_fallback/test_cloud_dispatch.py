@@ -43,6 +43,12 @@ upstreams = ["one"]
 fallbacks = ["narrow"]
 
 [[models]]
+id = "seeing"
+upstreams = ["one"]
+features = ["vision", "tools"]
+fallbacks = ["narrow"]
+
+[[models]]
 id = "rich"
 upstreams = ["one"]
 usd_per_day = 0.000004
@@ -234,6 +240,34 @@ async def test_rejection_is_final(app: Callable[..., Any]) -> None:
 
     assert (await ask(app(hosts), "chained")).status_code == 400
     assert hosts.asked == ["one"]
+
+
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}}]}
+
+
+async def test_image_for_a_model_without_eyes(app: Callable[..., Any]) -> None:
+    """No upstream sees the address, which it might fetch."""
+    hosts = Hosts(one=[OK])
+
+    response = await call(app(hosts), "POST", "/v1/chat/completions", {"model": "single", "messages": [IMAGE]})
+
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_value")
+    assert hosts.asked == []
+
+
+@pytest.mark.parametrize("asked", [{"messages": [IMAGE]}, {"messages": [], "tools": [{"type": "function"}]}])
+async def test_fallback_without_the_features_is_not_asked(asked: dict[str, Any], app: Callable[..., Any]) -> None:
+    hosts = Hosts(one=[BUSY], two=[OK])
+
+    response = await call(app(hosts), "POST", "/v1/chat/completions", {"model": "seeing", **asked})
+
+    assert (response.status_code, set(hosts.asked)) == (502, {"one"})
+
+
+async def test_fallback_for_plain_text_needs_no_features(app: Callable[..., Any]) -> None:
+    hosts = Hosts(one=[BUSY], two=[OK])
+
+    assert (await ask(app(hosts), "seeing")).headers["nearside-cloud-model"] == "narrow"
 
 
 async def test_open_breaker(app: Callable[..., Any]) -> None:
