@@ -395,6 +395,7 @@ def read_settings(variables: Mapping[str, Any]) -> Settings:
         "lifetimes": Lifetimes(read.cache_ttl_s, read.cache_swr_s, read.cache_stale_if_error_s),
         "memory_cache_bytes": read.memory_cache_mib * 1024 * 1024,
         "alert_rules": alert_rules,
+        "batch_upstreams": _batch_upstreams(read, catalog),
     }
     if read.edge_share is None and read.quality_floor is None:
         changed["edge_share"] = DEFAULT_EDGE_SHARE
@@ -411,6 +412,24 @@ def _check_together(read: Variables) -> None:
         raise SettingsError("ALERT_WEBHOOK_SECRET: is missing, and what is sent to ALERT_WEBHOOK_URL must be signed")
     if read.edge_share is not None and read.quality_floor is not None:
         raise SettingsError("QUALITY_FLOOR: EDGE_SHARE is set as well, and each of them decides alone; remove one")
+
+
+def _batch_upstreams(read: Variables, catalog: Catalog) -> tuple[BatchUpstream, ...]:
+    """With their keys. Raises SettingsError."""
+    found: list[BatchUpstream] = []
+    for upstream in read.batch_upstreams:
+        for model_id in upstream.models:
+            model = catalog.find(model_id)
+            if model is None or model.side != "cloud" or model_id.endswith("*"):
+                raise SettingsError(f"BATCH_UPSTREAMS: {model_id} is no cloud model of the catalog")
+            if any(model_id in other.models for other in found):
+                raise SettingsError(f"BATCH_UPSTREAMS: two upstreams have {model_id}")
+        if upstream.id not in read.batch_upstream_keys:
+            raise SettingsError(f"BATCH_UPSTREAM_KEYS: there is none for {upstream.id}")
+        if any(upstream.id == other.id for other in found):
+            raise SettingsError(f"BATCH_UPSTREAMS: {upstream.id} is there twice")
+        found.append(BatchUpstream(**upstream.model_dump(), key=read.batch_upstream_keys[upstream.id]))
+    return tuple(found)
 
 
 def _suggestion(name: str) -> str:

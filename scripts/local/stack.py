@@ -186,8 +186,7 @@ class Stack:
         )
         url = self._start_worker(spec, deadline_s)
         self._worker_spec = {**spec, "port": int(url.rpartition(":")[2])}
-        health = {region_id: f"http://127.0.0.1:{region_port}" for region_id, region_port in region_ports.items()}
-        for part, address in {**health, "worker": url}.items():
+        for part, address in [*((i, f"http://127.0.0.1:{p}") for i, p in region_ports.items()), ("worker", url)]:
             self._wait_healthy(part, f"{address}/health", deadline_s)
         return Address(
             url=url,
