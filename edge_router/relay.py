@@ -5,7 +5,9 @@ anything we can't read; `error` says so and the caller must be told. Nothing is 
 """
 
 import json
+import re
 from collections.abc import Mapping
+from json.decoder import scanstring  # type: ignore[attr-defined]  # unknown to typeshed
 from typing import Any
 
 from . import completions
@@ -16,6 +18,7 @@ from .sse import DONE, BadStream, Decoder
 from .workers_ai import finish_reason, tool_calls_of
 
 MAX_CHOICES = 128  # of one answer, and tool calls of one choice: OpenAI's own limit for both
+_CONTENT = re.compile(r'"content"\s*:\s*"')
 _VISIBLE_TEXT = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -44,9 +47,7 @@ class StreamRelay:
         self._held: list[str] = []
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
-        self._usual: dict[str, Any] | None = (
-            None  # what the last chunk that was passed on as it came was, but for choices
-        )
+        self._usual: _Usual | None = None
         self._around_text: tuple[str, str] | None = None
         self.deltas = 0
         self.has_content = False
@@ -140,16 +141,17 @@ class StreamRelay:
         return sent
 
     def _relay_event(self, data: str, sent: list[str]) -> None:
+        if self._usual is not None and self._usual.take(data):
+            self.deltas += 1
+            sent.append(data)
+            return
         try:
             event = json.loads(data)
         except (ValueError, RecursionError) as exc:
             raise UpstreamError("The model sent an event that is not valid JSON.") from exc
         if not isinstance(event, dict):
             raise UpstreamError("The model sent an event that is no object.")
-        if self._take_usual(event):
-            sent.append(data)
-            return
-        self._usual = None  # an event without choices may change the head
+        self._usual = None  # whatever it is, it may be unlike the one before
         if event.get("error"):
             raise UpstreamError("The model's stream broke off with an error.")
         if isinstance(event.get("usage"), dict):
@@ -166,26 +168,6 @@ class StreamRelay:
             self._relay_native(event, sent)
         else:
             self._relay_openai(event, data, sent)
-
-    def _take_usual(self, event: Mapping[str, Any]) -> bool:
-        """Whether this is a chunk as almost all are: one more piece of text, and all else as in the chunk before, which
-        was passed on as it came. It needs no second look.
-        """
-        choices = event.get("choices")
-        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict) or self._held:
-            return False
-        index, delta = choices[0].get("index"), choices[0].get("delta")
-        if not isinstance(index, int) or not isinstance(delta, dict) or len(delta) != 1:
-            return False
-        choice, text = self._choices.get(index), delta.get("content")
-        if choice is None or not isinstance(text, str) or not text:
-            return False
-        if {**event, "choices": None} != self._usual or {**choices[0], "delta": None} != choice.usual:
-            return False
-        choice.text.append(text)
-        self.has_content = True
-        self.deltas += 1
-        return True
 
     def _relay_native(self, event: dict[str, Any], sent: list[str]) -> None:
         delta: dict[str, Any] = {}
@@ -238,8 +220,8 @@ class StreamRelay:
                 self.has_content = True
                 self.deltas += 1
             finished = finished or bool(finish)
-            choice.usual = {**entry, "delta": None}
-        self._usual = None if data is None or finished else {**event, "choices": None}
+        if data is not None and not finished and len(event["choices"]) == 1:
+            self._usual = _Usual.of(data, delta, choice)
         self._flush_held(sent)
         text = completions.dump(event) if data is None else data
         if finished:
@@ -292,17 +274,57 @@ class StreamRelay:
         return completions.chunk(self._head, delta, index=index, finish_reason=finish)
 
 
+class _Usual:
+    """A chunk as almost all are: one more piece of text, passed on as it came. Those that are the same text around
+    another piece need no second look, not even to be parsed. choice: whose piece it is.
+    """
+
+    __slots__ = ("_after", "_before", "_start", "_texts")
+
+    def __init__(self, before: str, after: str, choice: "_Choice") -> None:
+        self._before = before
+        self._after = after
+        self._start = len(before)
+        self._texts = choice.text
+
+    @classmethod
+    def of(cls, data: str, delta: Mapping[str, Any], choice: "_Choice") -> "_Usual | None":
+        """None for a chunk that says anything else, or says its text in a way that can't be told from the rest."""
+        text = delta.get("content")
+        places = _CONTENT.findall(data)
+        if len(delta) != 1 or not isinstance(text, str) or not text or len(places) != 1:
+            return None
+        start = data.index(places[0]) + len(places[0])
+        try:
+            found, end = scanstring(data, start)
+        except ValueError:
+            return None
+        return cls(data[:start], data[end - 1 :], choice) if found == text else None
+
+    def take(self, data: str) -> bool:
+        """Whether it is such a chunk again; then its piece is remembered."""
+        if not (data.startswith(self._before) and data.endswith(self._after)):
+            return False
+        try:
+            text, end = scanstring(data, self._start)
+        except ValueError:
+            return False
+        if not text or len(data) - end + 1 != len(self._after):
+            return False
+        self._texts.append(text)
+        return True
+
+
 class _Choice:
     """What one choice of a stream has said so far."""
 
-    __slots__ = ("finish_reason", "refusal", "text", "tool_calls", "usual")
+    __slots__ = ("finish_reason", "refusal", "text", "tool_calls")
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.tool_calls: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
-        self.usual: dict[str, Any] | None = None  # what its last entry was besides the delta
 
     def take(self, delta: Mapping[str, Any], finish: object) -> bool:
         """Adds one delta; True when it carried something a reader would see, or the end. Raises UpstreamError."""

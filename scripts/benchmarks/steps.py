@@ -1,4 +1,4 @@
-"""What each step of a memory hit costs, by loops of many within workerd.
+"""What each step of a memory hit costs, and of a call that is passed on, by loops of many within workerd.
 
     .venv/bin/python -m scripts.benchmarks.steps [--times 2000] [--rounds 5]
 
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from scripts.benchmarks.processes import thread_cpu_s
+from scripts.benchmarks.quick_upstream import ANSWER
 from scripts.benchmarks.workerd import Server, running_servers, stage
 from scripts.benchmarks.workerd_cases import CF, CHAT, WORKERS, nearside_server
 
@@ -24,10 +25,14 @@ STEPS = {
     "new_id": "a request id",
     "handle": "the gateway, from a request whose body is read to a reply, without telemetry",
     "health": "the gateway, GET /health",
-    "report_headers": "of it: the report as headers",
-    "report_body": "of it: the report as JSON",
-    "splice": "of it: the report put into the answer",
-    "json_reply": "of it: the reply with all headers",
+    "named": "the gateway, a call passed on, its model named and answering at once",
+    "routed": "the same, its model chosen among the cloud's",
+    "score": "of it: the router's score",
+    "timer": "a timer that is taken back",
+    "report_headers": "of each: the report as headers",
+    "report_body": "of each: the report as JSON",
+    "splice": "of each: the report put into the answer",
+    "json_reply": "of each: the reply with all headers",
     "response": "the JavaScript Response of the reply",
     "bare_response": "for comparison: a Response without headers",
     "analytics": "a data point for Analytics Engine",
@@ -67,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure_steps(steps: Sequence[str], *, times: int, rounds: int) -> dict[str, float]:
     """Step -> µs of CPU, once."""
-    spec = nearside_server("steps", {"AUTH": "open"}, main=WORKERS / "steps.py")
+    variables = {"AUTH": "open", "CLOUD_REGIONS": [{"id": "at-once", "url": "http://127.0.0.1:9"}]}
+    spec = nearside_server("steps", variables, main=WORKERS / "steps.py")
     with running_servers(spec) as servers:
         server = servers["steps"]
         facts = {
@@ -76,6 +82,7 @@ def measure_steps(steps: Sequence[str], *, times: int, rounds: int) -> dict[str,
             "headers": HEADERS,
             "cf": CF,
             "body": CHAT,
+            "answer": ANSWER.decode(),
         }
         _prepare(server, facts)
         for name in steps:  # V8 optimises the interpreter itself while it runs

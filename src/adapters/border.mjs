@@ -83,12 +83,28 @@ export const read = (number, call) => tell(number, Promise.resolve(readerOf(call
 const waiting = new Map();
 const early = new Set();
 
-// Hands each piece to Python, which says true when there is no room for the next one.
+// Hands each piece to Python, as text, which says true when there is no room for the next one.
 export const push = (number, call) => tell(number, pump(number, readerOf(call)));
 
 const pump = async (number, reader) => {
-  for (let result; reader && !(result = await reader.read()).done; ) {
-    if (took(number, result.value) && !early.delete(number)) await new Promise((resolve) => waiting.set(number, resolve));
+  if (!reader) return;
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  for (let isOver = false; !isOver; ) {
+    const { done, value } = await reader.read();
+    const piece = pieceOf(decoder, value, done);
+    if (piece.length && took(number, piece) && !early.delete(number)) {
+      await new Promise((resolve) => waiting.set(number, resolve));
+    }
+    isOver = done;
+  }
+};
+
+// Text crosses at less cost than bytes. What is not UTF-8 is handed on as bytes that are none either.
+const pieceOf = (decoder, value, isLast) => {
+  try {
+    return decoder.decode(value, { stream: !isLast });
+  } catch {
+    return Uint8Array.of(0xff, ...(value ?? []));
   }
 };
 

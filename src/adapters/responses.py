@@ -49,7 +49,7 @@ class JsUpstreamResponse:
         waiting: list[asyncio.Task[None]] = []  # one; asyncio itself does not keep it
 
         def hear(piece: Any) -> bool:
-            room = take(piece.to_bytes())
+            room = take(piece.encode() if isinstance(piece, str) else piece.to_bytes())
             if room is None:
                 return False
             waiting.append(asyncio.ensure_future(go_on(room)))

@@ -417,8 +417,9 @@ def test_replay_of_tool_calls() -> None:
 class ThoroughRelay(StreamRelay):
     """Takes a second look at every chunk."""
 
-    def _take_usual(self, event: Any) -> bool:
-        return False
+    def _relay_event(self, data: str, sent: list[str]) -> None:
+        self._usual = None
+        super()._relay_event(data, sent)
 
 
 ODD_CHUNKS = st.fixed_dictionaries(
