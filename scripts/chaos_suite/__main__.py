@@ -18,9 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scripts.chaos_suite.actions import all_actions
 from scripts.chaos_suite.report import show
-from scripts.chaos_suite.run import Outcome, run_chaos
+from scripts.chaos_suite.run import MEMORY_WARM_UP_S, WARM_UP_S, Outcome, run_chaos
 from scripts.chaos_suite.storm import run_storm
 from scripts.local.stack import StackError
+
+WARM_UP_HELP = f"load without faults before (default: {WARM_UP_S:g}; from {MEMORY_WARM_UP_S:g} on memory is judged)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +49,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--seconds", type=float, default=300, help="how long to break things (default: 300)")
+    add("--warm-up", type=float, default=WARM_UP_S, metavar="SECONDS", help=WARM_UP_HELP)
     add("--seed", type=int, default=1, help="of questions and of the order of actions (default: 1)")
     add("--connections", type=int, help="callers (default: 12; with --storm 200)")
     add("--only", action="append", metavar="NAME", help="actions whose name begins so; may be repeated")
@@ -86,6 +89,7 @@ def _run(arguments: argparse.Namespace) -> Outcome:
             seconds=arguments.seconds,
             seed=arguments.seed,
             connections=arguments.connections or 12,
+            warm_up_s=arguments.warm_up,
             chosen=_chosen(arguments.only),
             on_action=on_progress,
         )

@@ -6,10 +6,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import httpx
 
+from scripts.chaos_suite.books import check_ledger, start_anew
 from scripts.chaos_suite.clock import Clock
 from scripts.chaos_suite.load import Load
 from scripts.local.stack import REGIONS, Address, Stack
@@ -26,7 +28,6 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "upstream": ("refuse", "slow", "429", "malformed", "cut", "empty-stream"),
 }
 SHARE_RATE = 0.5  # half of the calls: the other half shows what a fault does to its neighbours
-AFTER_DISK_FULL_S = 2.0  # what workerd broke off is told a moment later
 CLOCK_JUMPS_S = (3_600, -3_600, 40 * 86_400)
 
 
@@ -97,24 +98,35 @@ async def _worker_killed(site: Site) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _disk_full(site: Site) -> AsyncIterator[None]:
-    site.load.has_full_disk = True
     site.stack.limit_worker_files(0)
     try:
         yield
     finally:
         site.stack.limit_worker_files(None)
-        await asyncio.sleep(AFTER_DISK_FULL_S)
-        site.load.has_full_disk = False
 
 
 @asynccontextmanager
 async def _clock_moved(site: Site, *, by_s: int) -> AsyncIterator[None]:
     assert site.clock is not None
-    site.clock.move(by_s)
+    now = datetime.now(UTC)
+    if (now + timedelta(seconds=by_s)).month == now.month:
+        site.clock.move(by_s)
+        try:
+            yield
+        finally:
+            site.clock.move(0)
+        return
+    # Other books: the ledger is looked at before, and counted from anew afterwards.
+    async with site.load.paused():
+        for phrase in (await check_ledger(site.load))[1]:
+            site.load.record.add_breach(phrase, site.load.doing)
+        site.clock.move(by_s)
     try:
         yield
     finally:
-        site.clock.move(0)
+        async with site.load.paused():
+            site.clock.move(0)
+            await start_anew(site.load)
 
 
 @asynccontextmanager

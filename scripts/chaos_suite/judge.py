@@ -87,21 +87,21 @@ def cost_nano_usd(transcript: Transcript) -> int:
 
 
 def ledger_breaches(usage: Mapping[str, Any], *, told_nano: int, unknown: int, dearest_usd: float) -> list[str]:
-    """Whether a tenant's ledger is the sum of what its callers were told.
+    """Whether a tenant's ledger of this month is the sum of what its callers were told.
 
     told_nano: sum of all answers' costs. unknown: requests whose end nobody saw, because their connection broke.
     What is still reserved belongs to requests whose end the ledger has not seen.
     """
-    day = usage["day"]
-    spent, reserved = nano_usd(day["spent_usd"]), nano_usd(day["reserved_usd"])
+    month = usage["month"]
+    spent, reserved = nano_usd(month["spent_usd"]), nano_usd(month["reserved_usd"])
     found = []
     if spent + reserved < told_nano:
         found.append(f"the ledger has spent {spent} and reserved {reserved}, its callers were told {told_nano}")
     if spent > told_nano + unknown * nano_usd(dearest_usd):
         found.append(f"the ledger has spent {spent}, its callers were told {told_nano}, {unknown} were not told")
     by_model = sum(nano_usd(model["spent_usd"]) for model in usage["models"])
-    if by_model != nano_usd(usage["month"]["spent_usd"]):
-        found.append(f"the ledger's models sum up to {by_model}, its month to {usage['month']['spent_usd']} USD")
+    if by_model != spent:
+        found.append(f"the ledger's models sum up to {by_model}, its month to {spent}")
     return found
 
 

@@ -18,7 +18,7 @@ from scripts.fault_matrix.transcript import Transcript
 
 DEADLINE_S = 90.0  # far beyond what the Worker's own limits add up to, so that only a hang reaches it
 DOWN_PAUSE_S = 0.5  # callers who get no connection don't try without pause
-RUNTIME_ERROR = b"Error: Network connection lost."
+NO_CONNECTION = "no connection"
 MAX_SHOWN = 50
 
 
@@ -50,12 +50,15 @@ class Load:
         self.run = uuid.uuid4().hex[:8]
         self.record = Record()
         self.doing = ""
-        self.has_full_disk = False
         self.steps = 0
         self._phase = 0
         self._vectors: dict[str, Sequence[float]] = {}
         self._asked: set[tuple[str, str]] = set()
         self._down: list[list[float]] = []
+        self._may_ask = asyncio.Event()
+        self._may_ask.set()
+        self._in_flight = 0
+        self._is_idle = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -75,9 +78,17 @@ class Load:
         finally:
             span[1] = time.monotonic()
 
-    def _is_runtimes_own(self, transcript: Transcript) -> bool:
-        """Whether miniflare answered for a Worker that workerd broke off, because it could not write."""
-        return self.has_full_disk and transcript.status == 500 and transcript.body.startswith(RUNTIME_ERROR)
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """All that was asked has been answered, and nothing is asked meanwhile."""
+        self._may_ask.clear()
+        try:
+            if self._in_flight:
+                self._is_idle.clear()
+                await self._is_idle.wait()
+            yield
+        finally:
+            self._may_ask.set()
 
     async def learn_vectors(self) -> None:
         """While nothing fails yet."""
@@ -92,20 +103,34 @@ class Load:
                         self.record.told_nano[tenant] += round(cost * 1e9)
 
     async def keep_asking(
-        self, until: asyncio.Event, *, max_requests: int | None = None, interval_s: float = 0
+        self,
+        until: asyncio.Event,
+        *,
+        callers: int | None = None,
+        max_requests: int | None = None,
+        interval_s: float = 0,
     ) -> None:
-        """interval_s: between the starts of one caller's steps, where the load is not to be as much as possible."""
+        """callers: as many as there are connections, if not fewer. interval_s: between the starts of one caller's
+        steps, where the load is not to be as much as possible.
+        """
         self._phase += 1
         async with self.client() as client:
 
             async def call(number: int) -> None:
                 script = Script(f"{self._seed}-{self._phase}-{number}", tuple(self.keys), self.run)
                 while not until.is_set() and (max_requests is None or self.record.requests < max_requests):
+                    await self._may_ask.wait()
                     started_s = time.monotonic()
-                    await self._take(client, script.next_step())
+                    self._in_flight += 1
+                    try:
+                        await self._take(client, script.next_step())
+                    finally:
+                        self._in_flight -= 1
+                        if not self._in_flight:
+                            self._is_idle.set()
                     await asyncio.sleep(max(0.0, started_s + interval_s - time.monotonic()))
 
-            await asyncio.gather(*(call(number) for number in range(self._connections)))
+            await asyncio.gather(*(call(number) for number in range(callers or self._connections)))
 
     async def _take(self, client: httpx.AsyncClient, step: Step) -> None:
         self.steps += 1
@@ -124,15 +149,11 @@ class Load:
         transcript = await self._exchange(client, asked)
         during = doing if doing == self.doing else f"{doing} > {self.doing}"
         if transcript.trouble is not None:
-            self.record.unknown[asked.tenant] += 1
+            self.record.unknown[asked.tenant] += transcript.trouble != NO_CONNECTION
             if any(start <= time.monotonic() and started_s <= end for start, end in self._down):
-                self.record.outcomes["connection broken while workerd was down"] += 1
+                self.record.outcomes[f"{transcript.trouble} while workerd was down"] += 1
                 await asyncio.sleep(DOWN_PAUSE_S)
                 return
-        elif self._is_runtimes_own(transcript):
-            self.record.unknown[asked.tenant] += 1
-            self.record.outcomes["workerd itself failed while its disk was full"] += 1
-            return
         else:
             self.record.told_nano[asked.tenant] += cost_nano_usd(transcript)
         code = error_code(transcript) if transcript.trouble is None else None
@@ -151,6 +172,8 @@ class Load:
             async with asyncio.timeout(DEADLINE_S), client.stream("POST", path, json=body, headers=headers) as response:
                 parts = [part async for part in response.aiter_bytes()]
                 return Transcript(request_id, response.status_code, dict(response.headers), b"".join(parts))
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return Transcript(request_id, 0, {}, b"", NO_CONNECTION)
         except (TimeoutError, httpx.TimeoutException):
             return Transcript(request_id, 0, {}, b"", f"no end within {DEADLINE_S:g} s")
         except httpx.TransportError as exc:

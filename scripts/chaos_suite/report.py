@@ -18,11 +18,12 @@ def show(outcome: Outcome, console: Console) -> None:
     for reason in outcome.skipped:
         facts.add_row("skipped", reason)
     facts.add_row("workerd's memory", f"{outcome.memory_before >> 20} MiB, at the end {outcome.memory_after >> 20} MiB")
+    facts.add_row("the isolate held", f"{outcome.held_before}, at the end {outcome.held_after}")
     if outcome.ledger:
-        day = outcome.ledger["day"]
+        month = outcome.ledger["month"]
         told = outcome.ledger["told_nano_usd"] / 1e9
         told_text = f"${told:.9f} told to callers, {outcome.ledger['unknown']} requests of it were cut off"
-        facts.add_row("ledger", f"${day['spent_usd']:.9f} spent, ${day['reserved_usd']:.9f} reserved; {told_text}")
+        facts.add_row("ledger", f"${month['spent_usd']:.9f} spent, ${month['reserved_usd']:.9f} reserved; {told_text}")
     facts.add_row("violations", str(outcome.violations))
     console.print(facts)
     if record.broken:

@@ -7,7 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ import httpx
 
 from edge_router.auth import hash_secret
 from scripts.chaos_suite.actions import Action, Site, all_actions, in_turn
+from scripts.chaos_suite.books import COUNTED, RECOVERY_S, check_ledger
 from scripts.chaos_suite.clock import Clock, make_clock
-from scripts.chaos_suite.judge import Asked, breaches, cost_nano_usd, ledger_breaches
+from scripts.chaos_suite.isolate import Held, counted_worker, held_at_rest, leaks
+from scripts.chaos_suite.judge import Asked, breaches, cost_nano_usd
 from scripts.chaos_suite.load import Load, Record
-from scripts.chaos_suite.questions import Step, dearest_usd, repeated
+from scripts.chaos_suite.questions import Step, repeated
 from scripts.fault_matrix.transcript import Transcript
 from scripts.local.stack import Address, Stack, running_stack
 
-COUNTED = "amber"  # the tenant with a budget
 TENANTS: Mapping[str, Mapping[str, Any]] = {
     COUNTED: {"budget": {"usd_day": 1000, "tokens_month": 10**10}},
     "basil": {},
@@ -38,13 +39,16 @@ VARIABLES: Mapping[str, Any] = {
 }
 WARM_UP_S = 4.0
 GAP_S = 0.5  # between two actions: what one broke must work again under the next
-RECOVERY_S = 60.0
 MEMORY_RATIO = 1.2
+# Of resident memory: until then it grows under any load, because V8 and workerd take what they may have before they
+# give anything back. docs/chaos.md, "Memory".
+MEMORY_WARM_UP_S = 120.0
+REST_BEFORE_S, REST_S = 3.0, 15.0
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run found. memory_*: of workerd, in bytes, after the warm-up and at the end."""
+    """What a run found. memory_*: of workerd, in bytes, after the warm-up and at the end; held_*: in the isolate."""
 
     seconds: float = 0.0
     actions: dict[str, int] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class Outcome:
     ledger: dict[str, Any] = field(default_factory=dict)
     memory_before: int = 0
     memory_after: int = 0
+    held_before: Held | None = None
+    held_after: Held | None = None
 
     @property
     def violations(self) -> int:
@@ -61,6 +67,7 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         facts = {slot: getattr(self, slot) for slot in self.__slots__}
         record = {slot: getattr(self.record, slot) for slot in self.record.__slots__}
+        facts |= {name: facts[name] and asdict(facts[name]) for name in ("held_before", "held_after")}
         return {**facts, "record": record, "violations": self.violations}
 
 
@@ -80,6 +87,7 @@ def chaos_stack(
             auth="keys",
             records=records,
             variables={**VARIABLES, **(variables or {})},
+            config=counted_worker(),
             runtime_variables=clock.variables if isinstance(clock, Clock) else {},
         ) as (stack, address):
             yield stack, address, keys, clock
@@ -91,21 +99,20 @@ def run_chaos(
     seed: int,
     connections: int,
     chosen: Callable[[str], bool],
-    has_memory_limit: bool = True,
+    warm_up_s: float = WARM_UP_S,
     on_action: Callable[[str, float], None] = lambda name, done_s: None,
 ) -> Outcome:
     """chosen: whether an action of that name takes place. on_action: told each as it begins, and the seconds so far.
 
-    has_memory_limit: runs of less than some minutes say nothing of memory.
+    seconds: longer if some action has not had its turn by then. warm_up_s: from MEMORY_WARM_UP_S on, resident memory
+    is judged.
     """
     with chaos_stack() as (stack, address, keys, clock):
         has_clock = isinstance(clock, Clock)
         actions = [action for action in all_actions(has_clock=has_clock) if chosen(action.name)]
         load = Load(address.url, keys, seed=seed, connections=connections)
         site = Site(stack, address, load, clock if isinstance(clock, Clock) else None)
-        outcome = asyncio.run(
-            _run(site, actions, seconds=seconds, seed=seed, has_memory_limit=has_memory_limit, on_action=on_action)
-        )
+        outcome = asyncio.run(_run(site, actions, seconds=seconds, seed=seed, warm_up_s=warm_up_s, on_action=on_action))
         outcome.skipped = [clock] if isinstance(clock, str) else []
         return outcome
 
@@ -116,18 +123,21 @@ async def _run(
     *,
     seconds: float,
     seed: int,
-    has_memory_limit: bool,
+    warm_up_s: float,
     on_action: Callable[[str, float], None],
 ) -> Outcome:
     load, outcome = site.load, Outcome(record=site.load.record)
-    await warm_up(load, max(WARM_UP_S, min(30.0, 0.2 * seconds)))
+    await warm_up(load, warm_up_s)
+    async with load.client() as client:
+        outcome.held_before = await held_at_rest(client, after_s=REST_BEFORE_S)
     stop = asyncio.Event()
     asking = asyncio.create_task(load.keep_asking(stop))
     outcome.memory_before = site.stack.worker_memory_bytes()
     started_s = time.monotonic()
     hold_s = max(0.5, min(8.0, seconds / max(1, len(actions)) - GAP_S))
     for action in in_turn(actions, seed):
-        if time.monotonic() - started_s >= seconds or asking.done():
+        is_over = time.monotonic() - started_s >= seconds and len(outcome.actions) == len(actions)
+        if is_over or asking.done():
             break
         on_action(action.name, time.monotonic() - started_s)
         load.doing = action.name
@@ -140,7 +150,7 @@ async def _run(
     stop.set()
     await asking
     outcome.seconds = time.monotonic() - started_s
-    await check_end(site.stack, load, outcome, has_memory_limit=has_memory_limit)
+    await check_end(site.stack, load, outcome, has_memory_limit=warm_up_s >= MEMORY_WARM_UP_S)
     return outcome
 
 
@@ -155,17 +165,20 @@ async def warm_up(load: Load, seconds: float = WARM_UP_S) -> None:
     await asking
 
 
-async def check_end(stack: Stack, load: Load, outcome: Outcome, *, has_memory_limit: bool = True) -> None:
+async def check_end(stack: Stack, load: Load, outcome: Outcome, *, has_memory_limit: bool) -> None:
     """What must be true once everything is well again; adds to the record what is not."""
     load.doing = "end"
     await _check_repeated(load, load.keys)
     outcome.ledger, found = await check_ledger(load)
-    for phrase in found:
-        load.record.add_breach(phrase, "end")
+    async with load.client() as client:
+        outcome.held_after = await held_at_rest(client, after_s=REST_S)
+    if outcome.held_before is not None:
+        found += leaks(outcome.held_before, outcome.held_after, load.record.requests)
     outcome.memory_after = stack.worker_memory_bytes()
     if has_memory_limit and outcome.memory_after > outcome.memory_before * MEMORY_RATIO:
-        grown = f"memory went from {outcome.memory_before >> 20} to {outcome.memory_after >> 20} MiB"
-        load.record.add_breach(grown, "end")
+        found.append(f"memory went from {outcome.memory_before >> 20} to {outcome.memory_after >> 20} MiB")
+    for phrase in found:
+        load.record.add_breach(phrase, "end")
 
 
 async def _check_repeated(load: Load, keys: Mapping[str, Mapping[str, str]]) -> None:
@@ -193,19 +206,3 @@ async def _answered(client: httpx.AsyncClient, body: Mapping[str, Any], headers:
         if response.status_code == 200 or time.monotonic() > deadline_s:
             return Transcript(request_id, response.status_code, dict(response.headers), response.content)
         await asyncio.sleep(0.5)
-
-
-async def check_ledger(load: Load) -> tuple[dict[str, Any], list[str]]:
-    """(what the ledger says, what is wrong with it). Settlements come after the responses, so it gets some time."""
-    told, unknown = load.record.told_nano[COUNTED], load.record.unknown[COUNTED]
-    facts: dict[str, Any] = {}
-    async with load.client() as client:
-        deadline_s, found = time.monotonic() + RECOVERY_S, ["the ledger does not answer"]
-        while found and time.monotonic() < deadline_s:
-            response = await client.get("/v1/usage", headers=load.keys[COUNTED])
-            if response.status_code == 200:
-                usage = response.json()
-                facts = {"day": usage["day"], "told_nano_usd": told, "unknown": unknown}
-                found = ledger_breaches(usage, told_nano=told, unknown=unknown, dearest_usd=dearest_usd())
-            await asyncio.sleep(0.5)
-    return facts, found

@@ -11,38 +11,55 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import linear_regression, mean
 from typing import Any
 
 from rich.console import Console
 
+from scripts.chaos_suite.books import check_ledger
+from scripts.chaos_suite.isolate import Held, held_at_rest, leaks
 from scripts.chaos_suite.load import Load
-from scripts.chaos_suite.run import chaos_stack, check_ledger, warm_up
+from scripts.chaos_suite.run import chaos_stack, warm_up
 from scripts.local.stack import Stack, StackError
 
 SHARE = 0.7
-CALLERS = 8
-RAMP_S = 10.0
+RAMP_CALLERS = (2, 4, 8, 16, 32)
+RAMP_S = 8.0  # at each step
+MIN_GAIN = 1.1  # with twice the callers: less is no gain, so the ramp ends
 WARM_UP_SHARE = 0.2  # of the run: caches and the Worker's heap grow to their size
+REST_S = 15.0
 MAX_GROWTH = 0.1
 SAMPLES = 200
 VARIABLES = {"EDGE_TIMEOUT_S": 20, "CLOUD_TIMEOUT_S": 20, "ANSWER_TIMEOUT_S": 60, "STREAM_IDLE_S": 30}
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The most that was carried, by how many callers. Steps: several requests are sent together in some."""
+
+    callers: int = 0
+    steps_per_s: float = 0.0
+    requests_per_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Soak:
-    """capacity_per_s, rate_per_s: requests. samples: (seconds, bytes of workerd's memory) after the warm-up."""
+    """seconds, requests: after the warm-up. samples: (seconds, bytes of workerd's memory) meanwhile.
 
-    capacity_per_s: float = 0.0
-    rate_per_s: float = 0.0
+    before, after: what the isolate held after the warm-up and at the end, at rest.
+    """
+
+    capacity: Capacity = field(default_factory=Capacity)
     seconds: float = 0.0
     requests: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     violations: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
     samples: list[tuple[float, int]] = field(default_factory=list)
+    before: Held | None = None
+    after: Held | None = None
 
     @property
     def growth(self) -> float:
@@ -56,12 +73,18 @@ class Soak:
         return errors + sum(self.violations.values())
 
     @property
+    def leaks(self) -> list[str]:
+        """What the isolate holds more of than it should after so many requests."""
+        return [] if self.before is None or self.after is None else leaks(self.before, self.after, self.requests)
+
+    @property
     def is_good(self) -> bool:
-        return self.unexplained == 0 and self.growth <= MAX_GROWTH
+        return self.unexplained == 0 and self.growth <= MAX_GROWTH and not self.leaks
 
     def as_json(self) -> dict[str, Any]:
         facts = {slot: getattr(self, slot) for slot in self.__slots__}
-        return {**facts, "growth": self.growth, "unexplained": self.unexplained}
+        facts |= {name: facts[name] and asdict(facts[name]) for name in ("capacity", "before", "after")}
+        return {**facts, "growth": self.growth, "unexplained": self.unexplained, "leaks": self.leaks}
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> float:
@@ -78,28 +101,25 @@ def run_soak(
 ) -> Soak:
     """on_progress: told the seconds so far, and workerd's memory in bytes."""
     with chaos_stack(VARIABLES) as (stack, address, keys, _):
-        return asyncio.run(_run(stack, Load(address.url, keys, seed=seed, connections=CALLERS), seconds, on_progress))
+        return asyncio.run(
+            _run(stack, Load(address.url, keys, seed=seed, connections=max(RAMP_CALLERS)), seconds, on_progress)
+        )
 
 
 async def _run(stack: Stack, load: Load, seconds: float, on_progress: Callable[[float, int], None]) -> Soak:
     soak = Soak()
     await warm_up(load)
-    steps_per_s, soak.capacity_per_s = await _capacity(load)
-    soak.rate_per_s = SHARE * soak.capacity_per_s
+    soak.capacity = await _capacity(load)
     load.doing = "soak"
-    asked_before, started_s = load.record.requests, time.monotonic()
-    stop = asyncio.Event()
-    asking = asyncio.create_task(load.keep_asking(stop, interval_s=CALLERS / (SHARE * steps_per_s)))
-    while (now_s := time.monotonic() - started_s) < seconds and not asking.done():
-        memory = stack.worker_memory_bytes()
-        on_progress(now_s, memory)
-        if now_s >= WARM_UP_SHARE * seconds:
-            soak.samples.append((now_s, memory))
-        await asyncio.sleep(seconds / SAMPLES)
-    stop.set()
-    await asking
-    soak.seconds = time.monotonic() - started_s
-    soak.requests = load.record.requests - asked_before
+    async with load.client() as client:
+        await _ask_steadily(stack, load, soak.capacity, WARM_UP_SHARE * seconds, on_progress)
+        soak.before = await held_at_rest(client, after_s=REST_S)
+        asked_before, started_s = load.record.requests, time.monotonic()
+        rest_s = (1 - WARM_UP_SHARE) * seconds
+        soak.samples = await _ask_steadily(stack, load, soak.capacity, rest_s, on_progress)
+        soak.seconds = time.monotonic() - started_s
+        soak.requests = load.record.requests - asked_before
+        soak.after = await held_at_rest(client, after_s=REST_S)
     _, found = await check_ledger(load)
     for phrase in found:
         load.record.add_breach(phrase, "end")
@@ -108,17 +128,40 @@ async def _run(stack: Stack, load: Load, seconds: float, on_progress: Callable[[
     return soak
 
 
-async def _capacity(load: Load) -> tuple[float, float]:
-    """(steps, requests) a second of as many callers as there are, without a pause."""
-    load.doing = "ramp"
-    steps, requests, started_s = load.steps, load.record.requests, time.monotonic()
-    stop = asyncio.Event()
-    asking = asyncio.create_task(load.keep_asking(stop))
-    await asyncio.wait([asking], timeout=RAMP_S)
+async def _ask_steadily(
+    stack: Stack, load: Load, capacity: Capacity, seconds: float, on_progress: Callable[[float, int], None]
+) -> list[tuple[float, int]]:
+    """(seconds, bytes of workerd's memory), while the share of the capacity is asked for."""
+    samples, started_s, stop = [], time.monotonic(), asyncio.Event()
+    interval_s = capacity.callers / (SHARE * capacity.steps_per_s)
+    asking = asyncio.create_task(load.keep_asking(stop, callers=capacity.callers, interval_s=interval_s))
+    while (now_s := time.monotonic() - started_s) < seconds and not asking.done():
+        samples.append((now_s, stack.worker_memory_bytes()))
+        on_progress(*samples[-1])
+        await asyncio.wait([asking], timeout=seconds / SAMPLES)
     stop.set()
     await asking
-    took_s = time.monotonic() - started_s
-    return (load.steps - steps) / took_s, (load.record.requests - requests) / took_s
+    return samples
+
+
+async def _capacity(load: Load) -> Capacity:
+    """By twice as many callers each time, who ask without a pause, until that brings little."""
+    best = Capacity()
+    for callers in RAMP_CALLERS:
+        load.doing = f"ramp with {callers}"
+        steps, requests, started_s = load.steps, load.record.requests, time.monotonic()
+        stop = asyncio.Event()
+        asking = asyncio.create_task(load.keep_asking(stop, callers=callers))
+        await asyncio.wait([asking], timeout=RAMP_S)
+        stop.set()
+        await asking
+        took_s = time.monotonic() - started_s
+        found = Capacity(callers, (load.steps - steps) / took_s, (load.record.requests - requests) / took_s)
+        gain = found.steps_per_s / (best.steps_per_s or 1e-9)
+        best = max(best, found, key=lambda each: each.steps_per_s)
+        if gain < MIN_GAIN:
+            break
+    return best
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,9 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(soak.as_json(), indent=2) + "\n")
     sizes = [size >> 20 for _, size in soak.samples] or [0]
-    console.print(f"capacity {soak.capacity_per_s:.1f} requests/s, run at {SHARE:.0%} of it for {soak.seconds:.0f} s")
+    capacity = f"{soak.capacity.requests_per_s:.1f} requests/s with {soak.capacity.callers} callers"
+    console.print(f"capacity {capacity}, run at {SHARE:.0%} of it for {soak.seconds:.0f} s")
     console.print(f"{soak.requests} requests, {soak.unexplained} unexplained errors: {soak.violations or 'none'}")
     console.print(f"workerd {sizes[0]} MiB after warm-up, {sizes[-1]} MiB at the end, along a line {soak.growth:+.1%}")
+    console.print(f"the isolate held {soak.before}, at the end {soak.after}: {soak.leaks or 'no leak'}", markup=False)
     for name, count in soak.outcomes.items():
         console.print(f"  {name}: {count}", markup=False)
     for example in soak.examples:

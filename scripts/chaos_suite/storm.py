@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
+from scripts.chaos_suite.isolate import held_at_rest
 from scripts.chaos_suite.load import Load
-from scripts.chaos_suite.run import Outcome, chaos_stack, check_end, warm_up
+from scripts.chaos_suite.run import REST_BEFORE_S, Outcome, chaos_stack, check_end, warm_up
 from scripts.local.stack import Address, Stack
 
 FAULT_RATE = 0.1
@@ -46,6 +47,8 @@ async def _run(
 ) -> Outcome:
     outcome = Outcome(record=load.record)
     await warm_up(load)
+    async with load.client() as client:
+        outcome.held_before = await held_at_rest(client, after_s=REST_BEFORE_S)
     outcome.memory_before = stack.worker_memory_bytes()
     started_s = time.monotonic()
     async with httpx.AsyncClient(base_url=address.control_url, timeout=30, trust_env=False) as control:

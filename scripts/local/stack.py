@@ -70,7 +70,6 @@ class _Part:
                 stderr=stderr,
                 start_new_session=True,
                 text=True,
-                restore_signals=False,  # a write beyond `limit_worker_files` fails; it does not kill
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -238,9 +237,9 @@ class Stack:
         self._start_emulator(time.monotonic() + START_TIMEOUT_S)
 
     def worker_memory_bytes(self) -> int:
-        """Resident memory of workerd."""
+        """Resident memory of the workerd that runs the Worker. wrangler's proxy is another, and far smaller."""
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._worker_pids()]
-        return sum(pages) * resource.getpagesize()
+        return max(pages) * resource.getpagesize()
 
     def limit_worker_files(self, max_bytes: int | None) -> None:
         """As a full disk: workerd can't write beyond so many bytes of any file. None: no limit. Linux only."""

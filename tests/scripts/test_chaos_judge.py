@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.chaos_suite.actions import FAULTS, all_actions, in_turn
+from scripts.chaos_suite.isolate import Held, leaks
 from scripts.chaos_suite.judge import Asked, breaches, ledger_breaches
 from scripts.chaos_suite.questions import Question, Script, Step, answer_of, repeated
 from scripts.chaos_suite.soak import growth
@@ -196,6 +197,36 @@ def test_every_target_and_every_action_has_its_turn() -> None:
     assert sorted(second) == sorted(first)
     assert set(SINGLE_TARGETS) <= set(FAULTS)
     assert {kind for kinds in FAULTS.values() for kind in kinds} <= set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("after", "complaint"),
+    [
+        pytest.param(
+            Held(js_references=1_500, tasks=("told",), python_objects=60_000, wasm_mib=52.0), None, id="waits for V8"
+        ),
+        pytest.param(
+            Held(js_references=6_000, tasks=("told",), python_objects=60_000, wasm_mib=52.0),
+            "references",
+            id="one each",
+        ),
+        pytest.param(
+            Held(js_references=200, tasks=("told", "a", "b"), python_objects=60_000, wasm_mib=52.0),
+            "tasks",
+            id="never done",
+        ),
+        pytest.param(
+            Held(js_references=200, tasks=("told",), python_objects=90_000, wasm_mib=70.0), "memory", id="kept data"
+        ),
+    ],
+)
+def test_leaks(after: Held, complaint: str | None) -> None:
+    """References may wait for JavaScript's collector, but not one for each request; tasks may not stay at all."""
+    before = Held(js_references=200, tasks=("told",), python_objects=60_000, wasm_mib=52.0)
+
+    found = leaks(before, after, requests=3_000)
+
+    assert (complaint in found[0]) if complaint else found == []
 
 
 def test_growth_of_memory_is_that_of_a_line() -> None:

@@ -3,6 +3,7 @@
 # mypy: ignore-errors
 # The modules exist inside workerd only.
 
+import asyncio
 import gc
 import json
 import sys
@@ -25,6 +26,14 @@ class Default(WorkerEntrypoint):
         return await told(WorkerRequest(getattr(request, "js_object", request)))
 
 
+def waits_in(coroutine):
+    """The innermost coroutine that this one waits for, and itself."""
+    inner = coroutine
+    while hasattr(getattr(inner, "cr_await", None), "cr_await"):
+        inner = inner.cr_await
+    return f"{coroutine.__qualname__} in {inner.__qualname__}"
+
+
 async def told(request):
     """Counts after a collection, so that what nobody holds any more is not counted."""
     if request.path != "/bench/memory":
@@ -34,6 +43,7 @@ async def told(request):
     held = {
         "wasm_mib": module.HEAP8.length / 2**20,
         "js_references": module._hiwire_num_refs(),
+        "tasks": sorted(waits_in(task.get_coro()) for task in asyncio.all_tasks()),
         "python_objects": len(gc.get_objects()),
     }
     return Response.new(json.dumps(held))
