@@ -12,18 +12,31 @@ PIECE = re.compile(
     r"[A-Za-z\u00c0-\u024f]+| ?[0-9]+|[!-/:-@\[-`{-~]+|\n\s*|[ \t]{2,}|[\u0600-\u06ff]+|[\u0400-\u04ff]+"
     r"|[\u3040-\u30ff\u4e00-\u9fff]+|[^\s\x00-\x7f]"
 )
+_GAPS = re.compile(r"(\n\s*|[ ][ \t]+|\t[ \t]+)")  # as in PIECE
 MOST_LETTERS = 64  # of a piece that are looked at; longer ones count in proportion
-_KNOWNPIECES = 8192
+_KNOWN_PIECES = 8192
 
 
 def estimate_tokens(text: str) -> int:
     """At least 1 for text that is not empty. Marked as an estimate wherever it is shown.
 
-    About 20 µs for 60 words that were seen before, 150 µs for new ones.
+    About 10 µs for 60 words that were seen before, 150 µs for new ones.
     """
     if not text:
         return 0
-    return max(1, round(sum(map(_tokens_of, PIECE.findall(text)))))
+    parts = _GAPS.split(text) if "  " in text or "\t" in text or "\n " in text else [text]
+    tokens = sum(map(_tokens_of, parts[1::2]))
+    for part in parts[::2]:
+        # Single spaces belong to no piece but a number's, so words with what stands behind them are known as a whole.
+        first, *others = part.split(" ")
+        tokens += _tokens_of_first(first) + sum(map(_tokens_after_space, others))
+    return max(1, round(tokens))
+
+
+def forget() -> None:
+    """What is remembered of words, for measurements."""
+    for known in (_tokens_of, _tokens_of_first, _tokens_after_space):
+        known.cache_clear()
 
 
 def features(piece: str) -> list[str]:
@@ -65,7 +78,17 @@ def _word_features(word: str) -> list[str]:
     return [*found, *([marked[i : i + 3] for i in range(length)] if length > 3 else [marked] if length > 1 else [])]
 
 
-@lru_cache(maxsize=_KNOWNPIECES)
+@lru_cache(maxsize=_KNOWN_PIECES)
+def _tokens_after_space(word: str) -> float:
+    return sum(map(_tokens_of, PIECE.findall(f" {word}" if word[:1].isdigit() else word)))
+
+
+@lru_cache(maxsize=_KNOWN_PIECES)
+def _tokens_of_first(word: str) -> float:
+    return sum(map(_tokens_of, PIECE.findall(word)))
+
+
+@lru_cache(maxsize=_KNOWN_PIECES)
 def _tokens_of(piece: str) -> float:
     looked_at = piece[:MOST_LETTERS]
     weights = _weights()

@@ -6,7 +6,7 @@ Never touches code, quotations, data, numbers or names. English phrases only; re
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from ..tokens import estimate_tokens
 from .prose import is_prose, rewrite_prose
@@ -92,47 +92,82 @@ def optimize(text: str) -> Optimized:
     return Optimized(shorter, before, after)
 
 
-def _phrase(words: str) -> str:
-    """Small letters, or the first one large; any white space on one line between the words."""
-    first, rest = words[0], words[1:]
-    return f"[{first}{first.upper()}]" + re.escape(rest).replace(r"\ ", "[ ]+")
+@cache
+def _pattern(phrase: str) -> re.Pattern[str]:
+    """Small letters, or the first one large; any white space on one line between the words.
 
-
-@lru_cache(maxsize=64)
-def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
-    """Longest first. Kept for the few sets that occur: one for all phrases would be tried at every word."""
+    The letter stands before the look behind it, so that the search skips all others.
+    """
+    first = f"[{phrase[0]}{phrase[0].upper()}]"
+    rest = re.escape(phrase[1:]).replace(r"\ ", "[ ]+")
     return re.compile(
-        rf"(?:(?<![^\s(])|^)(?P<phrase>{'|'.join(map(_phrase, sorted(phrases, key=len, reverse=True)))})"
-        r"(?=[\s,.!?:;)]|$|(?<=[.!,]))(?P<gap>[ ]*)(?P<next>\S?)"
+        rf"(?P<phrase>{first}(?<![^\s(].){rest})(?=[\s,.!?:;)]|$|(?<=[.!,]))(?P<gap>[ ]*)(?P<next>\S?)", re.DOTALL
     )
 
 
-_PHRASES = (*_FILLERS, *_SHORTER)
+_COMMON = frozenset("a an and as at be for i in is it me of on so that the to with would you your".split())
+_PHRASES = sorted((*_FILLERS, *_SHORTER), key=len, reverse=True)
 _WORD = re.compile(r"[^\s.,!?:;)]+")
 _SPACES = re.compile(r"[ ]{2,}")
-_GAPS = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
+_GAPS = re.compile(r"[ \t][ \t]+")
+_BLANK_LINES = re.compile(r"\n\n\n+")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:]\s+|\n\s*)$")
+
+
+def _by_word() -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """Phrases of one word, and the others by a word that few texts have. A last word may have a comma behind it, which
+    the words of a text are not rid of.
+    """
+    single = tuple(phrase for phrase in _PHRASES if " " not in phrase)
+    found: dict[str, list[str]] = {}
+    for phrase in _PHRASES:
+        words = phrase.split()[:-1]
+        if words:
+            found.setdefault(max(words, key=lambda word: (word not in _COMMON, len(word))), []).append(phrase)
+    return single, found
+
+
+_SINGLE, _BY_WORD = _by_word()
+_KEY_WORDS = frozenset(_BY_WORD)
 
 
 def _simplify(prose: str) -> str:
     """One stretch of prose."""
     if " " not in prose:
         return prose
-    once = _without_phrases(prose)
+    present = _present(prose)
+    once = _without_phrases(prose, present)
     if once != prose:  # phrases may follow each other
-        once = _without_phrases(once)
-    return _GAPS.sub(_narrow, once) if any(gap in once for gap in ("  ", "\t", " \n", "\n\n\n")) else once
+        once = _without_phrases(once, present)
+    return _narrowed(once)
 
 
-def _without_phrases(prose: str) -> str:
-    lower = _SPACES.sub(" ", prose.lower()) if "  " in prose else prose.lower()
-    present = tuple(phrase for phrase in _PHRASES if phrase in lower)
-    return _pattern(present).sub(_shorter, prose) if present else prose
+def _present(prose: str) -> list[str]:
+    """The phrases that may be in it, longest first."""
+    lower = prose.lower()
+    if "  " in lower:
+        lower = _SPACES.sub(" ", lower)
+    words = lower.replace("(", " ").split()
+    found = [phrase for phrase in _SINGLE if phrase in lower]
+    for word in _KEY_WORDS.intersection(words):
+        found += [phrase for phrase in _BY_WORD[word] if phrase in lower]
+    return sorted(found, key=len, reverse=True) if len(found) > 1 else found
 
 
-def _narrow(found: re.Match[str]) -> str:
-    gap = found[0]
-    return "\n\n" if gap[0] == "\n" else "" if found.string[found.end() : found.end() + 1] == "\n" else " "
+def _without_phrases(prose: str, present: list[str]) -> str:
+    for phrase in present:
+        prose = _pattern(phrase).sub(_shorter, prose)
+    return prose
+
+
+def _narrowed(prose: str) -> str:
+    """Without white space that says nothing."""
+    if " \n" in prose or "\t\n" in prose:
+        *lines, last = prose.split("\n")
+        prose = "\n".join([*(line.rstrip(" \t") for line in lines), last])
+    if "  " in prose or "\t" in prose:
+        prose = _GAPS.sub(" ", prose)
+    return _BLANK_LINES.sub("\n\n", prose) if "\n\n\n" in prose else prose
 
 
 def _shorter(found: re.Match[str]) -> str:
@@ -166,6 +201,9 @@ def _without_repeats(text: str) -> str:
     if "\n" not in text:
         return text
     parts = _PARAGRAPHS.split(text)
+    first_words = [word for part in parts[::2] for word in part.split(None, 1)[:1]]
+    if len(set(first_words)) == len(first_words):
+        return text
     seen: set[str] = set()
     kept: list[str] = []
     for i in range(0, len(parts), 2):
