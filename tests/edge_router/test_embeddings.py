@@ -10,6 +10,7 @@ import pytest
 from edge_router.embeddings import DIMENSIONS, MAX_TEXTS, MODEL
 from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
+from edge_router.tokens import estimate_tokens
 from tests.edge_router.harness import World, edge, error_of, read_json, vector_of
 from tests.fakes import STALL, EdgeCall, FakeUpstreamResponse, Step
 
@@ -30,12 +31,13 @@ async def test_one_text() -> None:
     world = World()
     reply = await ask(world, input="Paris", model="auto")
     body = read_json(reply)
+    tokens = estimate_tokens("Paris")
 
     assert body["data"] == [{"object": "embedding", "index": 0, "embedding": vector_of("Paris")}]
     assert (body["object"], body["model"]) == ("list", MODEL)
-    assert body["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
+    assert body["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     assert body["nearside"]["usage_estimated"] is True
-    assert body["nearside"]["cost_usd"] == pytest.approx(2 * 0.02e-6)
+    assert body["nearside"]["cost_usd"] == pytest.approx(tokens * 0.02e-6)
     assert reply.headers["nearside-served-by"] == "edge-model"
     assert reply.headers["nearside-model"] == MODEL
     assert reply.headers["nearside-route-reason"] == "pinned"

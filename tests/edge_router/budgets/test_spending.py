@@ -12,6 +12,7 @@ from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
 from edge_router.replies import Reply
 from edge_router.report import Report
+from edge_router.tokens import estimate_tokens
 from tests.edge_router.harness import (
     CLOUD_FAST,
     COMPLEX_PROMPT,
@@ -325,7 +326,8 @@ async def test_embeddings() -> None:
     around.edge.handler = lambda call: FakeUpstreamResponse.plain("{")
     failed = await ask(around, {"input": "Paris"}, path="/v1/embeddings")
 
-    assert first == Cost(nano_usd(report["cost_usd"]), 3)
+    tokens = estimate_tokens("Paris") + estimate_tokens("London")
+    assert first == Cost(nano_usd(report["cost_usd"]), tokens)
     assert failed.status == 502
     assert await spent(around) == first
 
