@@ -73,7 +73,7 @@ async def _fetched(upstream: BatchUpstream, path: str, init: Any) -> JsUpstreamR
     controller = AbortController.new()
     init.redirect, init.signal = "manual", controller.signal
     try:
-        return JsUpstreamResponse(await fetch(upstream.url + path, init), controller)
+        return JsUpstreamResponse.of(await fetch(upstream.url + path, init), controller)
     except JsException as exc:
         raise UpstreamError(f"{upstream.id} could not be reached.") from exc
     except asyncio.CancelledError:
