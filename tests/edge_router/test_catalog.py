@@ -39,6 +39,8 @@ def test_entry_as_a_model() -> None:
         pytest.param({"features": None}, ["m1", "features"], id="features null"),
         pytest.param({"features": [["tools"]]}, ["m1", "feature"], id="features nested"),
         pytest.param({"thinks": "false"}, ["m1", "thinks"], id="thinks text"),
+        pytest.param({"cache_ttl_s": 0}, ["m1", "cache_ttl_s"], id="no time in the cache"),
+        pytest.param({"declared_tokens_per_s": 0}, ["m1", "declared_tokens_per_s"], id="no speed"),
         pytest.param({"colour": "red"}, ["m1", "colour"], id="unknown field"),
     ],
 )

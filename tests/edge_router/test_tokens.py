@@ -16,6 +16,8 @@ from edge_router.tokens import MOST_LETTERS, estimate_tokens
         pytest.param("1234567890", 4, 5, id="three digits a token"),
         pytest.param("x" * 100_000, 5_000, 100_000, id="a word without end"),
         pytest.param("今日はいい天気ですね。", 5, 10, id="Japanese"),
+        pytest.param("ما هي عاصمة فرنسا؟", 4, 12, id="Arabic"),
+        pytest.param("Какая столица Франции?", 4, 12, id="Russian"),
         pytest.param("🙂" * 10, 5, 40, id="pictures"),
         pytest.param("\ud800", 1, 4, id="half a surrogate"),
     ],

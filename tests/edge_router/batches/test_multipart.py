@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.batches.multipart import FormReader, PartBegins, read_boundary
+from edge_router.batches.multipart import FormReader, PartBegins, form_around, read_boundary
 from edge_router.errors import RequestRejected
 
 BOUNDARY = b"b0und"
@@ -41,6 +41,18 @@ def test_pieces_do_not_matter(data: bytes, size: int) -> None:
     parts = read([whole[start : start + size] for start in range(0, len(whole), size)])
 
     assert parts == ([("purpose", b"batch"), ("file", data)], True)
+
+
+def test_form_of_our_own() -> None:
+    """What we put around a file for a provider is read as what it is."""
+    before, after = form_around(BOUNDARY.decode(), "in.jsonl")
+
+    assert read([before, b"{}\n", after]) == ([("purpose", b"batch"), ("file", b"{}\n")], True)
+
+
+def test_part_without_a_name() -> None:
+    with pytest.raises(RequestRejected, match="multipart"):
+        read([form(("file", b"")).replace(b' name="file";', b"")])
 
 
 @pytest.mark.parametrize("lost", range(1, 12))
