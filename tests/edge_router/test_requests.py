@@ -126,6 +126,24 @@ def test_field_with_a_wrong_value(field: str, value: object, param: str, code: s
     assert "secret" not in error.message
 
 
+CALL = {"id": "1", "type": "function"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0].tool_calls[0].function"),
+        ({"messages": [{"role": "tool", "content": "4"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "function", "content": "4"}]}, "messages[0].name"),
+    ],
+)
+def test_what_another_field_asks_for(fields: dict[str, Any], param: str) -> None:
+    error = rejection({**chat_body(), **fields})
+
+    assert (error.status, error.param, error.code) == (400, param, "missing_required_parameter")
+
+
 def test_body_without_messages() -> None:
     """The one required parameter is named."""
     error = rejection({"model": "auto"})

@@ -300,6 +300,42 @@ async def test_failed_there() -> None:
     assert batches.world.calls > 0
 
 
+async def test_key_that_was_withdrawn_before_it_was_handed_over() -> None:
+    """The provider gets nothing; each line says why."""
+    keys = key_records(k001={"tenant": "acme"})
+    batches = whole_world(world=World(auth="keys", keys=keys))
+    batch_id = await batches.create(all_requests(), **bearer())
+    await batches.take(batches.due("acme"))  # checked
+    keys.texts.clear()
+    batches.world.clock.advance(3600)
+
+    for _ in range(100):
+        await batches.take(batches.due("acme"))
+        batches.world.clock.advance(1)
+
+    batch = batches.books.book("acme").batch(batch_id)
+    assert batch is not None
+    assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 45)
+    assert "POST /files" not in batches.providers.calls
+
+
+async def test_provider_that_is_no_longer_configured() -> None:
+    """While the batch runs there: it is answered here."""
+    batches = whole_world(FakeBatchProviders(good, polls=10**6))
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "GET /batches/batch_there0")
+    later = BatchWorld(batches.world, batches.bucket)
+    later.books = batches.books
+    later.worker = BatchWorld(batches.world, batches.bucket, providers=batches.providers).worker
+    later.worker._books = later.worker._whole._books = batches.books
+    later.gateway = batches.gateway
+
+    batch = await later.run(batch_id)
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert batches.world.calls > 0
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_nothing_is_lost_or_doubled(seed: int) -> None:
     """Messages come twice or never, storage and provider fail at times, answers to what was done are lost: each request
@@ -343,8 +379,24 @@ async def test_nothing_is_lost_or_doubled(seed: int) -> None:
             },
             "unknown is no cloud model",
         ),
+        (
+            {
+                "BATCH_UPSTREAMS": [{"id": i, "url": "https://a.test/v1", "models": ["gpt-4o"]} for i in "ab"],
+                "BATCH_UPSTREAM_KEYS": "a=k,b=k",
+            },
+            "two upstreams have gpt-4o",
+        ),
+        (
+            {
+                "BATCH_UPSTREAMS": [
+                    {"id": "a", "url": "https://a.test/v1", "models": [model]} for model in ("gpt-4o", "gpt-4o-mini")
+                ],
+                "BATCH_UPSTREAM_KEYS": "a=k",
+            },
+            "a is there twice",
+        ),
     ],
-    ids=["no key", "not encrypted", "unknown model"],
+    ids=["no key", "not encrypted", "unknown model", "model twice", "id twice"],
 )
 def test_configured_wrongly(variables: dict[str, Any], message: str) -> None:
     """A provider without a key or with models that are not in the catalog stops the start."""

@@ -56,6 +56,17 @@ async def test_hot_entry_is_refreshed_before_it_is_stale() -> None:
     assert len(warm.world.edge.calls) == calls + 1
 
 
+async def test_hits_of_one_question_are_one_note() -> None:
+    warm = Prewarmed()
+    await warm.ask()
+    for _ in range(3):
+        await warm.world.ask(chat_body(), of=warm.gateway, headers=bearer())
+    await warm.world.background.finish()
+
+    (asked,) = await warm.hot.take(warm.world.clock.now_s() + 10**6, 10)
+    assert asked.hits == 3
+
+
 async def test_fresh_entry_is_left_alone() -> None:
     """Nothing is due that stays fresh until the next run."""
     warm = Prewarmed()
