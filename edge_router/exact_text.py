@@ -2,8 +2,9 @@
 
 import re
 
-# An apostrophe inside a word opens no quotation; a quotation or a fence that never closes goes on to the end. The first
-# character of all branches stands before them, so that the search skips all others.
+# An apostrophe inside a word opens no quotation; a quotation or a fence that never closes goes on to the end, also one
+# that an indented line opens. The first character of all branches stands before them, so that the search skips all
+# others.
 EXACT = re.compile(
     r"""[`"“„«'\n](?:
         (?<=`)(?: ``.*?(?:```|\Z) | [^`]*(?:`|\Z) )
@@ -11,7 +12,10 @@ EXACT = re.compile(
       | (?<=[“„])[^”“]*(?:[”“]|\Z)
       | (?<=«)[^»]*(?:»|\Z)
       | (?<=')(?<!\w')[^'\n]*'(?!\w)
-      | (?<=\n)(?:[ ]{2,}|\t)[^\n]*
+      | (?<=\n)(?:[ ]{2,}|\t)(?:
+            [^\n`"“„«]+
+          | ```.*?(?:```|\Z) | `[^`]*(?:`|\Z) | "[^"]*(?:"|\Z) | [“„][^”“]*(?:[”“]|\Z) | «[^»]*(?:»|\Z)
+        )*
     )""",
     re.DOTALL | re.VERBOSE,
 )

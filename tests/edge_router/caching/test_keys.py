@@ -142,6 +142,7 @@ def test_relaxed_requests_that_are_the_same(one: str, other: str) -> None:
     [
         pytest.param("fix `Foo`", "fix `foo`", id="inline code"),
         pytest.param("fix ```\nA  b\n```", "fix ```\nA b\n```", id="fenced code"),
+        pytest.param("a\n  fix ```\nA  b\n```", "a\n  fix ```\nA b\n```", id="fenced code that an indented line opens"),
         pytest.param("fix ```\nA", "fix ```\na", id="a fence that never closes"),
         pytest.param('say "Hi"', 'say "hi"', id="quoted"),
         pytest.param("say “Hi  you”", "say “Hi you”", id="quoted by typographers"),

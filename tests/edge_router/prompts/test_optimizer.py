@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_router.prompts.optimizer import LONG_EXAMPLE_CHARACTERS, optimize
@@ -84,6 +84,7 @@ _WORDS = st.sampled_from(
 )  # fmt: skip
 
 
+@example("\n     please ```\nplease  note\n```")
 @given(st.lists(_WORDS, max_size=40).map(" ".join) | st.text(string.printable, max_size=200))
 def test_code_numbers_names_and_quotations(text: str) -> None:
     """Of whatever is written, each number, name and quotation that was there is still there."""
