@@ -91,12 +91,12 @@ class KeyRing:
         try:
             return await self._records.get(f"key:{key.id}")
         except StoreError as exc:
-            raise GatewayError(
-                "Keys can't be checked right now; try again.", code="auth_unavailable", status=503, retry_after_s=1
-            ) from exc
+            raise _unavailable() from exc
 
     def _read(self, text: str | None, key: PresentedKey) -> KeyRecord:
-        """A missing record is read as one whose secret nobody has: that takes as long. So is a broken one."""
+        """A missing record is read as one whose secret nobody has: that takes as long. A broken one is our failure, not
+        the caller's, who may have a good key.
+        """
         try:
             return read_record(_NOBODY if text is None else text)
         except BrokenRecord as exc:
@@ -104,7 +104,13 @@ class KeyRing:
             if not self._logged.get(key.id, now_s):
                 self._logged.put(key.id, True, 1, now_s)
                 self._log.warning("key_record_broken", key_id=key.id, reason=str(exc))
-            return read_record(_NOBODY)
+            raise _unavailable() from exc
+
+
+def _unavailable() -> GatewayError:
+    return GatewayError(
+        "Keys can't be checked right now; try again.", code="auth_unavailable", status=503, retry_after_s=1
+    )
 
 
 def _mark(authorization: str) -> str:

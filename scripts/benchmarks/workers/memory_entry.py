@@ -27,11 +27,12 @@ class Default(WorkerEntrypoint):
 
 
 def waits_in(coroutine):
-    """The innermost coroutine that this one waits for, and itself."""
-    inner = coroutine
-    while hasattr(getattr(inner, "cr_await", None), "cr_await"):
-        inner = inner.cr_await
-    return f"{coroutine.__qualname__} in {inner.__qualname__}"
+    """The coroutines that wait for each other, the innermost one last."""
+    names = []
+    while hasattr(coroutine, "cr_await"):
+        names.append(coroutine.__qualname__)
+        coroutine = coroutine.cr_await
+    return " > ".join(names)
 
 
 async def told(request):
