@@ -221,7 +221,7 @@ def test_every_target_and_every_action_has_its_turn() -> None:
     ],
 )
 def test_leaks(after: Held, complaint: str | None) -> None:
-    """References may wait for JavaScript's collector, but not one for each request; of tasks a handful may be stranded."""
+    """References may wait for JavaScript's collector, but not one for each request; some tasks may be stranded."""
     before = Held(js_references=200, tasks=("told",), python_objects=60_000, wasm_mib=52.0)
 
     found = leaks(before, after, requests=3_000)
