@@ -28,6 +28,7 @@ STEPS = {
     "named": "the gateway, a call passed on, its model named and answering at once",
     "routed": "the same, its model chosen among the cloud's",
     "score": "of it: the router's score",
+    "optimize": "the prompt optimizer, on 1 KB of English in which it finds a little",
     "timer": "a timer that is taken back",
     "report_headers": "of each: the report as headers",
     "report_body": "of each: the report as JSON",

@@ -15,10 +15,28 @@ from adapters.border import BORDER
 from adapters.http import WorkerRequest, to_response
 from adapters.runtime import CLOCK, new_id, run_eagerly
 from edge_router.metrics.points import PointRecorder
+from edge_router.prompts.optimizer import optimize
 from edge_router.replies import json_reply
 from edge_router.report import with_report
 
 globals().update({name: getattr(entry, name) for name in entry.__all__ if name != "Default"})  # the objects' classes
+
+
+KILOBYTE = """\
+Could you please explain how tides work, and why there are two of them on most days? I have read a number of pages about
+it, but they say little of the far side of the Earth.
+
+In order to keep it short, leave out the history: who found it, and when, does not matter. What I would like to see
+instead is how the height of a tide follows from the shape of a coast, with two or three places as examples, such as the
+Bay of Fundy, where the water rises by 16 metres, and the Baltic Sea, where nobody has ever noticed that there is any.
+
+Then say what the Sun has to do with it, how spring tides differ from neap tides, and whether a day without a Moon would
+still have some. Somebody told me that the Earth turns slower and slower because of all this, and the Moon moves away
+by a few centimetres a year: is that so, and what does it mean in the long run?
+
+Write for a person who left school long ago and never liked physics, in plain words, no formulas, and end with a list
+of what to read next. It will be read to a class of adults in the evening.
+"""
 
 
 class NoBackground:
@@ -105,6 +123,10 @@ class Steps:
     def run(self, name, times):
         """What each step does stands in docs/benchmarks/hot-path.md."""
         return getattr(self, "step_" + name)(times)
+
+    def step_optimize(self, times):
+        for _ in range(times):
+            optimize(KILOBYTE)
 
     def step_empty(self, times):
         for _ in range(times):
