@@ -83,6 +83,14 @@ async def test_origin_that_is_not_listed() -> None:
     assert reply.headers["vary"] == "Origin"
 
 
+async def test_caller_that_is_no_page() -> None:
+    """Says no origin, and is told nothing of them."""
+    reply = await World(cors_origins=APP).ask()
+
+    assert cors_headers(reply) == set()
+    assert "vary" not in reply.headers
+
+
 async def test_all_origins() -> None:
     """`*` is the same for everyone, so that answers don't vary; pages whose origin is `null` may ask too."""
     reply = await World(cors_origins="*").ask(headers={"origin": "null"})

@@ -66,6 +66,17 @@ async def test_rating_of_an_answer(stream: bool) -> None:
         assert secret not in json.dumps(row).lower()
 
 
+async def test_both_ends_of_a_question() -> None:
+    """Its features are read from its beginning and its end."""
+    gateway = world()
+    await answered(gateway, prompt=f"first {'word ' * 5000} last")
+
+    await rated(gateway)
+
+    (row,) = await exported(gateway)
+    assert set(hashed_terms(["first"])) <= set(row["features"])
+
+
 async def test_later_rating_replaces_the_earlier() -> None:
     """One answer has one rating: the last."""
     gateway = world()

@@ -186,6 +186,26 @@ async def test_budget_is_reserved_and_settled() -> None:
     assert (ended.spent.nano_usd, ended.reserved.nano_usd) == (45 * (10 * 10 + 5 * 20) * 1000 * 0.5, 0)
 
 
+@pytest.mark.parametrize("on_failure", ["fail_open", "fail_closed"])
+async def test_ledger_that_can_not_be_reached(on_failure: str) -> None:
+    """Closed: nothing goes to the provider until it can be asked again; open: it goes."""
+    record = {"tenant": "acme", "budget": {"usd_day": 100, "on_failure": on_failure}}
+    batches = whole_world(world=World(auth="keys", keys=key_records(k001=record)))
+    batch_id = await batches.create(all_requests(max_tokens=9), **bearer())
+    await batches.take(batches.due("acme"))  # checked
+    batches.ledger.failures = None
+    for _ in range(3):
+        await batches.take(batches.due("acme"))
+        batches.world.clock.advance(61)
+    called = "POST /files" in batches.providers.calls
+
+    batches.ledger.failures = 0
+    batch = await batches.run(batch_id, "acme", authorization=bearer()["authorization"])
+
+    assert called is (on_failure == "fail_open")
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+
+
 @pytest.mark.parametrize("when_s", [0, 30])
 async def test_cancel(when_s: int) -> None:
     """The provider is told; what it had finished is delivered, the rest are error lines."""

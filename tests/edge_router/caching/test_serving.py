@@ -102,6 +102,26 @@ async def test_stale_answer_is_refreshed_by_one_caller() -> None:
     assert around.calls == 2
 
 
+async def test_refresh_that_crashes() -> None:
+    """The stale answer went out long ago; the log says what broke, by its name alone."""
+    around = world()
+    await asked(around)
+    around.clock.advance(LATE_S)
+
+    def crash(_: EdgeCall) -> FakeUpstreamResponse:
+        raise RuntimeError("with a secret")
+
+    around.edge = edge(crash)
+    reply = await around.ask(chat_body())
+    while len(around.background):
+        await around.background.finish()
+
+    assert reply.status == 200
+    crashes = [facts for name, facts in around.log.lines if name == "crash"]
+    assert [facts["reason"] for facts in crashes] == ["RuntimeError"]
+    assert "secret" not in around.log.text()
+
+
 async def test_isolate_asks_once_while_claims_fail() -> None:
     """Without the Durable Object each isolate still refreshes an answer only once a minute."""
     around = world()
