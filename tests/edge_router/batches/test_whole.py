@@ -310,6 +310,123 @@ async def test_taken_back(failures: list[int | None]) -> None:
     assert (await batches.ledger.sums("acme")).day.reserved.nano_usd == 0
 
 
+class GarbageProviders(FakeBatchProviders):
+    """Whose answers to one call are no sense."""
+
+    garbage: tuple[str, Any] = ("", None)
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        found = super()._answer(method, path, body)
+        return self.garbage[1] if f"{method} {path}" == self.garbage[0] else found
+
+
+@pytest.mark.parametrize("garbage", [b"<html>", [1]], ids=["no JSON", "no object"])
+async def test_answers_without_sense(garbage: Any) -> None:
+    """As a provider that is down: it is asked again, then the batch is answered here."""
+    providers = GarbageProviders(good)
+    providers.garbage = ("GET /batches", garbage)
+    batches = whole_world(providers)
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert batches.world.calls > 0
+
+
+async def test_created_without_an_id() -> None:
+    """As if no answer had come: it is found there."""
+    providers = GarbageProviders(good)
+    providers.garbage = ("POST /batches", {"object": "batch"})
+    batches = whole_world(providers)
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert batch["request_counts"]["completed"] == 45
+    assert (len(providers.batches), batches.world.calls) == (1, 0)
+
+
+async def test_batch_that_was_created_unnoticed() -> None:
+    """The connection broke before its id came: it is found there, and no second one is made."""
+    batches = whole_world(FakeBatchProviders(good, failures=[200, 200, None]))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert batch["request_counts"]["completed"] == 45
+    assert batches.providers.calls.count("POST /batches") == 1
+    assert batches.world.calls == 0
+
+
+async def test_results_that_break_off() -> None:
+    """They are fetched again, whole."""
+    batches = whole_world()
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "GET /batches/batch_there0")
+    batches.world.clock.advance(60)
+    await batches.take(batches.due())  # it has ended there
+    batches.providers.failures = [0]
+
+    batch = await batches.run(batch_id)
+
+    assert ids(batches.lines_of(batch)) == NAMES
+
+
+async def test_results_that_nobody_asked_for() -> None:
+    """Lines that can't be read, of other requests, or that come twice are left out."""
+
+    class Chatty(FakeBatchProviders):
+        def _write(self, batch: dict[str, Any]) -> None:
+            super()._write(batch)
+            key = batch["output_file_id"]
+            lines = self.files[key].splitlines(keepends=True)
+            odd = [b"what?\n", b"[1]\n", b'{"custom_id": 5}\n', b'{"custom_id": "nobody"}\n', lines[3]]
+            self.files[key] = b"".join([lines[0], *odd, *lines[1:], lines[5]])
+
+    batches = whole_world(Chatty(good))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert ids(batches.lines_of(batch)) == NAMES
+    assert batch["usage"]["total_tokens"] == 45 * 15
+
+
+async def test_provider_that_never_stops() -> None:
+    """A cancelled batch is waited for as long as END_GRACE_S, and ends."""
+    batches = whole_world(FakeBatchProviders(good, polls=10**6))
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "POST /batches")
+    await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+
+    batch = await batches.run(batch_id, within_s=END_GRACE_S + 120)
+
+    assert batch["status"] == "cancelled"
+    assert ids(batches.lines_of(batch, "error_file_id")) == NAMES
+
+
+@pytest.mark.parametrize("task", ["validate", "hand_over", "poll"])
+async def test_keys_that_can_not_be_read(task: str) -> None:
+    """Nothing is lost: what needs the key waits, and what runs there goes on."""
+    keys = key_records(k001={"tenant": "acme"})
+    world = World(auth="keys", keys=keys)
+    batches = whole_world(FakeBatchProviders(good, polls=3), world)
+    batch_id = await batches.create(all_requests(), **bearer())
+    for _ in range(100):
+        messages = batches.due("acme")
+        if any(message.body["op"] == task for message in messages):
+            break
+        await batches.take(messages)
+        world.clock.advance(10)
+    texts = dict(keys.texts)
+    world.clock.advance(3600)  # no isolate remembers the key
+    keys.texts = dict.fromkeys(texts, "broken")
+    await batches.take(messages)
+    keys.texts = texts
+    world.clock.advance(3600)
+
+    batch = await batches.run(batch_id, "acme", authorization=bearer()["authorization"])
+
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+
+
 async def test_failed_there() -> None:
     """A batch that fails at the provider is answered here, from its beginning."""
     batches = whole_world(FakeBatchProviders(good, ending="failed"))
