@@ -363,3 +363,21 @@ async def test_a_key_bound_to_an_area_has_no_batches() -> None:
     assert reply.status == 403
     assert isinstance(reply.body, str)
     assert json.loads(reply.body)["error"]["code"] == "residency_not_available"
+
+
+async def test_line_that_crashes() -> None:
+    """Is an error line; the others are answered, and the log has the name of what broke, no text."""
+
+    def answer(call: EdgeCall) -> FakeUpstreamResponse:
+        if "r1" in str(call.inputs):
+            raise RuntimeError("with a secret")
+        return answer_edge(call)
+
+    batches = BatchWorld(World(edge=edge(answer)))
+
+    batch = await batches.run(await batches.create("\n".join(map(line, ["r0", "r1", "r2"]))))
+
+    assert batch["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    assert ids(batches.lines_of(batch, "error_file_id")) == ["r1"]
+    assert "crash" in batches.world.log.names()
+    assert "secret" not in batches.world.log.text()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from edge_router.batches import worker
+from edge_router.batches.book import MAX_LOSSES
 from edge_router.batches.lines import MAX_LINE_BYTES, InputCheck, LineReader
 from edge_router.batches.results import answered_line
 from edge_router.batches.storing import PART_BYTES, PartWriter
@@ -158,3 +159,45 @@ async def test_large_object() -> None:
     await writer.close()
 
     assert bucket.objects == {"a": b"x" * (PART_BYTES * 2 + 1)}
+
+
+async def test_consumers_that_always_die() -> None:
+    """A chunk is given out again when its lease ends, but not for ever: then its lines are error lines."""
+    batches = BatchWorld()
+    batch_id = await batches.create(line("a"))
+    await batches.take(batches.due())
+    given_out = 0
+    while messages := batches.due():
+        given_out += sum(message.body["op"] == "answer" for message in messages)
+        batches.world.clock.advance(batches.books.lease_s)
+        if messages[0].body["op"] == "assemble":
+            break
+
+    batch = await batches.run(batch_id)
+
+    assert given_out == MAX_LOSSES
+    assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    assert batches.lines_of(batch, "error_file_id")[0]["error"]["code"] == "batch_request_failed"
+
+
+async def test_contents_that_are_gone() -> None:
+    """A file whose contents were lost is not there."""
+    batches = BatchWorld()
+    file_id = await batches.upload(line("a"))
+    batches.bucket.objects.clear()
+
+    assert (await batches.ask("GET", f"/v1/files/{file_id}/content")).status == 404
+
+
+async def test_file_that_is_not_the_one_that_was_checked() -> None:
+    """Lines are read where they were when they were checked; if something else stands there, nothing is asked."""
+    batches = BatchWorld()
+    await batches.create(line("a"))
+    await batches.take(batches.due())
+    batches.bucket.objects = {key: b"x" * len(data) for key, data in batches.bucket.objects.items()}
+
+    (message,) = batches.due()
+    await batches.take([message])
+
+    assert message.outcome == "retry"
+    assert batches.world.calls == 0

@@ -190,3 +190,37 @@ def test_rules_that_make_no_sense(prompts: dict[str, Any]) -> None:
     """Break the record, as every other field does."""
     with pytest.raises(BrokenRecord, match="prompts"):
         read_record(json.dumps({"tenant": "acme", "hashes": ["0" * 64], "prompts": prompts}))
+
+
+async def test_rules_with_instructions_of_the_request() -> None:
+    """What the record demands of answers is added to the instructions that are there."""
+    body = {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": SIMPLE_PROMPT}]}
+
+    sent_body, _ = await sent(World(), body, prompts={"output": {"max_words": 20}})
+
+    (system, _) = sent_body["messages"]
+    assert system["content"].startswith("Be kind.\n\n")
+
+
+async def test_tenant_with_a_bound_on_its_input() -> None:
+    """The oldest turns go although the model's window has room."""
+    turns = [
+        {"role": role, "content": f"{role} {number} " + "word " * 50}
+        for number in range(4)
+        for role in ("user", "assistant")
+    ]
+    body = {"messages": [*turns, {"role": "user", "content": SIMPLE_PROMPT}]}
+
+    sent_body, report = await sent(World(), body, prompts={"fit_context": True, "max_input_tokens": 200})
+
+    assert sent_body["messages"][-1]["content"] == SIMPLE_PROMPT
+    assert len(sent_body["messages"]) < len(body["messages"])
+    assert report["prompt"]["dropped_messages"] > 0
+
+
+@pytest.mark.parametrize("content", [SIMPLE_PROMPT, [{"type": "text", "text": WORDY}]], ids=["short", "parts"])
+async def test_optimizing_what_is_short_or_in_parts(content: Any) -> None:
+    body, _ = await sent(World(), {"messages": [{"role": "user", "content": content}], "optimize_prompt": True})
+
+    expected = content if isinstance(content, str) else [{"type": "text", "text": SHORT}]
+    assert body["messages"][0]["content"] == expected
