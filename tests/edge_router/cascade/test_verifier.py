@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_router.cascade.json_schema import fits
 from edge_router.cascade.verifier import Asked, Check, Said, verify, verify_beginning
 
 Q = "What causes tides?"
@@ -240,3 +241,9 @@ def test_any_text_gets_a_verdict(question: str, instructions: str, answer: str, 
 def test_long_texts(question: str, answer: str) -> None:
     """Are read within bounds: a pattern that runs away would not end before the test's own timeout."""
     verify(Asked(question, question), Said(answer))
+
+
+def test_schema_that_is_none() -> None:
+    """What is no schema forbids nothing."""
+    assert fits({"a": 1}, True)
+    assert fits({"a": 1}, {"properties": {"a": True}})

@@ -96,3 +96,25 @@ def test_remembered() -> None:
     first: Reading = read("What is remembered?")
 
     assert read("What is remembered?") is first
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("meet at 5 pm", ("meet", "pm_time")),
+        ("meet at 5pm", ("meet", "pm_time")),
+        ("how hot is °C", ("temperature", "celsius")),
+        ("it is o'clock", ("o'clock",)),
+        ("a co-worker", read("a coworker").said),
+    ],
+)
+def test_odd_words(text: str, said: tuple[str, ...]) -> None:
+    """Times, units alone, apostrophes inside words, compounds that are one word."""
+    assert read(text).said == said
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("hundred five", "105"), ("two hundred five", "205"), ("two hundred", "200")]
+)
+def test_hundreds(text: str, number: str) -> None:
+    assert read(text).numbers == (number,)
