@@ -207,7 +207,7 @@ class TestResidency:
     @pytest.mark.parametrize("area", [5, "", "EU", ["eu"]])
     async def test_area_that_can_not_be_read(self, area: object) -> None:
         """Lets nobody in: without it nothing may be answered."""
-        assert (await self.ask_with_key(area, {})).status == 401
+        assert (await self.ask_with_key(area, {})).status == 503
 
     async def ask_with_key(self, area: object, fields: dict[str, Any]) -> Reply:
         record = {"tenant": "t", "hashes": [hash_secret(SECRET)], "residency": area}

@@ -216,7 +216,10 @@ def test_every_target_and_every_action_has_its_turn() -> None:
             id="never done",
         ),
         pytest.param(
-            Held(js_references=200, tasks=("told",), python_objects=90_000, wasm_mib=70.0), "memory", id="kept data"
+            Held(js_references=200, tasks=("told",), python_objects=90_000, wasm_mib=90.0), "memory", id="kept data"
+        ),
+        pytest.param(
+            Held(js_references=200, tasks=("told",), python_objects=70_000, wasm_mib=75.0), None, id="filled its caches"
         ),
     ],
 )

@@ -165,7 +165,7 @@ async def test_decision_costs_nothing() -> None:
 
 async def test_budget_that_cannot_be_read() -> None:
     """Lets nobody in: the record says that there is a limit, but not which."""
-    assert (await ask(world({"usd_day": "ten"}))).status == 401
+    assert (await ask(world({"usd_day": "ten"}))).status == 503
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
