@@ -1,15 +1,16 @@
 """Where files lie, and writing one of unknown size with little memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from ..ports import Bucket, Upload
 from .book import file_record
+from .lines import Line, LineReader
 
 PART_BYTES = 8 * 1024 * 1024  # R2 wants parts of one size, of 5 MiB at least
 RANGE_BYTES = 4 * 1024 * 1024  # that are read at a time
-
+HELD_BYTES = 16 * 1024 * 1024  # of results, in memory at a time: an isolate has 128 MB, and embeddings are long
 
 RESULT_FILES = ("output_file_id", "error_file_id")
 
@@ -57,6 +58,15 @@ class PartWriter:
         self._waiting.clear()
         if self._upload is not None:
             await self._upload.abort()
+
+
+async def stored_lines(bucket: Bucket, key: str, size_bytes: int) -> AsyncIterator[list[Line]]:
+    """The lines of an object; together those that end in one range that is read."""
+    reader, offset = LineReader(), 0
+    while offset < size_bytes:
+        piece = await bucket.read(key, offset, RANGE_BYTES)
+        offset += len(piece)
+        yield [*reader.feed(piece), *(reader.close() if offset >= size_bytes else ())]
 
 
 async def written_files(batch: Mapping[str, Any], writers: Sequence[PartWriter], now_s: float) -> list[dict[str, Any]]:

@@ -20,14 +20,22 @@ from ..settings import BatchUpstream
 from ..timers import Deadline
 from .lines import Line, LineReader, digest_of, parse_line
 from .results import Unanswered, result_prefix, unanswered_line
-from .storing import RANGE_BYTES, RESULT_FILES, PartWriter, file_key, parts_prefix, written_files
+from .storing import (
+    HELD_BYTES,
+    RANGE_BYTES,
+    RESULT_FILES,
+    PartWriter,
+    file_key,
+    parts_prefix,
+    stored_lines,
+    written_files,
+)
 
 ENDPOINT = "/v1/chat/completions"
 CALL_S = 60.0  # for an answer that is not a file
 HAND_OVERS = 5  # that may fail before the batch is answered here
 END_GRACE_S = 1800.0  # for a provider to stop; OpenAI's "cancelling" takes up to ten minutes
 MAX_RESULT_BYTES = 16 * 1024 * 1024  # of one line
-HELD_BYTES = 16 * 1024 * 1024  # of results, in memory at a time
 GAP_BYTES = 64 * 1024  # between two results that are still read together
 LISTED = 100  # of the provider's newest batches, to find one that was handed over already
 TAG = "nearside_batch"  # in the provider's metadata
@@ -304,9 +312,7 @@ class WholeBatches:
             return False
         except GatewayError as exc:
             raise StoreError(exc.message) from exc
-        if holder.budget is None:
-            return True
-        if not facts["has_budget"]:
+        if holder.budget is not None and not facts["has_budget"]:
             return False  # nobody has looked what it may cost
         return await self._budgets.reserve_for_batch(holder, batch["id"], Cost(*facts["most"]))
 
@@ -352,20 +358,13 @@ class WholeBatches:
         """Place and custom_id of each, in order."""
         file = await self._books.ask(tenant, "file", file_id=batch["input_file_id"])
         key, size, place = file_key(tenant, batch["input_file_id"]), file["bytes"] if file else 0, 0
-        async for line in self._stored_lines(key, size):
-            request = parse_line(line.text or b"")
-            if request is None:
-                raise StoreError(f"The file {batch['input_file_id']} is not the one that was checked.")
-            yield place, request["custom_id"]
-            place += 1
-
-    async def _stored_lines(self, key: str, size: int) -> AsyncIterator[Line]:
-        reader, offset = LineReader(), 0
-        while offset < size:
-            piece = await self._bucket.read(key, offset, RANGE_BYTES)
-            offset += len(piece)
-            for line in (*reader.feed(piece), *(reader.close() if offset >= size else ())):
-                yield line
+        async for lines in stored_lines(self._bucket, key, size):
+            for line in lines:
+                request = parse_line(line.text or b"")
+                if request is None:
+                    raise StoreError(f"The file {batch['input_file_id']} is not the one that was checked.")
+                yield place, request["custom_id"]
+                place += 1
 
     async def _fetch(self, upstream: BatchUpstream, file_id: str, found: "_Found", copy_key: str) -> None:
         """Copies a result file as it comes, and notes what stands where."""

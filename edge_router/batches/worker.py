@@ -12,7 +12,7 @@ from ..report import Report
 from .lines import MAX_ERRORS, MAX_LINES, Chunk, InputCheck, LineError, LineReader, parse_line
 from .results import Outcome, Unanswered, answered_line, decode_part, encode_part, result_prefix, unanswered_line
 from .room import Room, weight_of
-from .storing import RANGE_BYTES, RESULT_FILES, PartWriter, file_key, parts_prefix, written_files
+from .storing import HELD_BYTES, RESULT_FILES, PartWriter, file_key, parts_prefix, stored_lines, written_files
 
 if TYPE_CHECKING:
     from .whole import WholeBatches
@@ -23,7 +23,6 @@ WORK_S = 600.0  # after that no further line is begun: a delivery may take 15 mi
 REDELIVER_S = 5  # when storage fails
 CHUNKS_PER_CALL = 500
 CHUNKS_TOGETHER = 8  # whose results are read at a time, when they are put together
-HELD_BYTES = 16 * 1024 * 1024  # of results, in memory at a time: an isolate has 128 MB, and embeddings are long
 
 Json = dict[str, Any]
 
@@ -108,18 +107,16 @@ class BatchWorker:
             return
         await self._books.ask(tenant, "begin_chunks", batch_id=batch_id)
         whole = self._whole.check(batch["endpoint"])
-        check, reader = InputCheck(batch["endpoint"], whole.see if whole else None), LineReader()
-        key, offset, chunks = file_key(tenant, batch["input_file_id"]), 0, []
+        check, chunks = InputCheck(batch["endpoint"], whole.see if whole else None), []
         file = await self._books.ask(tenant, "file", file_id=batch["input_file_id"])
-        size = file["bytes"] if file else 0
-        while offset < size and len(check.errors) < MAX_ERRORS and check.total <= MAX_LINES:
-            piece = await self._bucket.read(key, offset, RANGE_BYTES)
-            offset += len(piece)
-            lines = [*reader.feed(piece), *(reader.close() if offset >= size else ())]
+        key, size = file_key(tenant, batch["input_file_id"]), file["bytes"] if file else 0
+        async for lines in stored_lines(self._bucket, key, size):
             chunks += [chunk for line in lines if (chunk := check.take(line)) is not None]
             while len(chunks) >= CHUNKS_PER_CALL:
                 await self._add_chunks(tenant, batch_id, chunks[:CHUNKS_PER_CALL])
                 del chunks[:CHUNKS_PER_CALL]
+            if len(check.errors) >= MAX_ERRORS or check.total > MAX_LINES:
+                break
         last = check.close()
         if check.errors:
             errors = [error.to_body() for error in check.errors]
