@@ -153,7 +153,7 @@ class Catalog:
             param="model",
         )
 
-    def chain(self, model: Model, needs: Set[str] = frozenset()) -> list[Model]:
+    def chain(self, model: Model, needs: Set[str]) -> list[Model]:
         """The model and those of its fallbacks that have the features `needs`, in order; a fallback's own fallbacks
         are not followed.
         """

@@ -804,8 +804,6 @@ def _types_prove_the_ports(response: FakeUpstreamResponse, request: FakeRequest)
     ledger: LedgerStore = FakeLedger(clock)
     several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, limits, telemetry, metrics)
     return *several, ledger, background, log, asked
-    several = (clock, stores, upstream, edge, cloud, flights, feedback, vectors, limiter, telemetry, metrics)
-    return *several, background, log, asked
 
 
 @dataclass(slots=True)

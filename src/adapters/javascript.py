@@ -14,11 +14,7 @@ def to_object(value: Any) -> Any:
     return _parse(encode(value))
 
 
-def from_object(value: Any, names: Any = None) -> Any:
-    """JSON-like data from a JavaScript object; None for `undefined`.
-
-    names: a JavaScript array of the properties to read of it and of what is within, those of its class included, which
-    would be left out otherwise.
-    """
-    text = _stringify(value) if names is None else _stringify(value, names)
+def from_object(value: Any) -> Any:
+    """JSON-like data from a JavaScript object; None for `undefined`."""
+    text = _stringify(value)
     return json.loads(text) if isinstance(text, str) else None
