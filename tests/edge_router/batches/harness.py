@@ -51,6 +51,11 @@ class BatchWorld:
         world.batches = BatchApi(self.bucket, self.books, world.clock, world.new_id)
         self.gateway = world.gateway()
         self.ledger = world.ledger or FakeLedger(world.clock)
+        self.start_worker()
+
+    def start_worker(self) -> None:
+        """Anew, with the providers that are configured now."""
+        world = self.world
         whole = WholeBatches(
             self.upstreams,
             Catalog(world.models),

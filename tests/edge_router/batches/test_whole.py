@@ -461,13 +461,10 @@ async def test_provider_that_is_no_longer_configured() -> None:
     batches = whole_world(FakeBatchProviders(good, polls=10**6))
     batch_id = await batches.create(all_requests())
     await run_until(batches, batch_id, "GET /batches/batch_there0")
-    later = BatchWorld(batches.world, batches.bucket)
-    later.books = batches.books
-    later.worker = BatchWorld(batches.world, batches.bucket, providers=batches.providers).worker
-    later.worker._books = later.worker._whole._books = batches.books
-    later.gateway = batches.gateway
+    batches.upstreams = []
+    batches.start_worker()
 
-    batch = await later.run(batch_id)
+    batch = await batches.run(batch_id)
 
     assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
     assert batches.world.calls > 0
