@@ -1,7 +1,7 @@
 """Measures Nearside on this machine, beside floors and other gateways, and writes the figures to docs/benchmarks.
 
-    scripts/bench                      everything, about 15 minutes
-    scripts/bench --quick              everything in short; its figures are rough
+    scripts/bench                      everything, about half an hour
+    scripts/bench --quick              3 minutes: the parts comparison, start and memory in short; rough figures
     scripts/bench --only comparison    one part; may be repeated
     scripts/bench --only memory-hit --only cache-hit-key --repeats 8 --seconds 3    cases of the part workerd alone
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_quick=arguments.quick,
     )
     facts = machine_facts()  # before anything of ours makes the machine busy
-    asked = arguments.only or list(PARTS)
+    asked = arguments.only or list(QUICK_PARTS if effort.is_quick else PARTS)
     cases = [case for case in workerd_cases() if case.name in asked]
     failed = []
     if cases:
@@ -166,7 +166,7 @@ def _start(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
 
 
 def _memory(effort: Effort, output: Path) -> tuple[dict[str, Any], str]:
-    raw = measure_memory(requests=500 if effort.is_quick else 10_000, track=_track)
+    raw = measure_memory(requests=500 if effort.is_quick else 10_000, points=3 if effort.is_quick else 10, track=_track)
     plots.memory(raw, output / "memory.svg")
     return raw, f"# Memory of an isolate\n\n![](memory.svg)\n\n{memory_tables(raw)}"
 
@@ -184,6 +184,7 @@ PARTS: dict[str, Callable[[Effort, Path], tuple[dict[str, Any], str]]] = {
     "memory": _memory,
     "growth": _growth,
 }
+QUICK_PARTS = ("comparison", "start", "memory")  # the first cases of workerd are rows of comparison, too
 
 
 def _page(name: str, command: str, effort: Effort, facts: dict[str, Any], page: str) -> str:
@@ -217,7 +218,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="1 round of 1 s, fewer gateways, cases and sizes")
+    add("--quick", action="store_true", help="1 round of 1 s, fewer parts, gateways, cases and sizes")
     names = [*PARTS, *(case.name for case in workerd_cases())]
     add(
         "--only",

@@ -21,7 +21,7 @@ from scripts.local.worker_spec import ROOT
 Raw = dict[str, Any]
 SAME_START = ("nearside-kv", "nearside-chain", "litellm-cache", FORWARDER, "javascript-forwarder")
 """Started as another row is, with little changed."""
-QUICK = ("javascript-hello", SDK_HELLO, "nearside")
+QUICK = (SDK_HELLO, "nearside")
 
 
 def measure_cold_start(*, repeats: int, is_quick: bool, track: Track) -> Raw:

@@ -41,7 +41,7 @@ LITELLM, LITELLM_CACHE, NEARSIDE = "litellm", "litellm-cache", "nearside"
 SPREAD_S = 0.2
 MOST_S = 8
 LEAST_OF_FLOOR, MOST_CPU_OF_FORWARDER, MOST_ADDED_MS = 0.7, 1.25, (5, 15)
-QUICK = (SDK_HELLO, FORWARDER, NEARSIDE, LITELLM, LITELLM_CACHE, "portkey-workerd", "tensorzero")
+QUICK = (SDK_HELLO, FORWARDER, NEARSIDE, LITELLM, LITELLM_CACHE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from scripts.benchmarks.workerd_cases import KEY, memory_server
 
 Raw = dict[str, Any]
 LIMIT_MIB, GOAL_MIB = 128, 100
-POINTS = 10
 AT_ONCE = 8
 SEED = 7
 KINDS = {"hit": 35, "miss": 25, "stream": 15, "cut stream": 8, "error": 7, "embedding": 7, "batch": 3}
@@ -28,7 +27,8 @@ KINDS = {"hit": 35, "miss": 25, "stream": 15, "cut stream": 8, "error": 7, "embe
 CHAT_PATH, EMBEDDINGS_PATH = "/v1/chat/completions", "/v1/embeddings"
 
 
-def measure_memory(*, requests: int, track: Track) -> Raw:
+def measure_memory(*, requests: int, points: int, track: Track) -> Raw:
+    """points: how often it is looked at, in equal parts of the requests."""
     measured, load = split_cores()
     stage()
     before = os.sched_getaffinity(0)
@@ -39,26 +39,26 @@ def measure_memory(*, requests: int, track: Track) -> Raw:
             server = servers["nearside"]
             first_answer(Running(server.url, (server.pid,)), Ask("cloud", {"authorization": f"Bearer {KEY}"}).plain())
             kinds = random.Random(SEED).choices(list(KINDS), list(KINDS.values()), k=requests)
-            points, seen = asyncio.run(_measure(server, kinds, track))
+            held, seen = asyncio.run(_measure(server, kinds, points, track))
     finally:
         os.sched_setaffinity(0, before)
-    return {"requests": requests, "kinds": seen, "points": points}
+    return {"requests": requests, "kinds": seen, "points": held}
 
 
-async def _measure(server: Server, kinds: Sequence[str], track: Track) -> tuple[list[Raw], dict[str, int]]:
+async def _measure(server: Server, kinds: Sequence[str], points: int, track: Track) -> tuple[list[Raw], dict[str, int]]:
     """One inspector session for all: workerd closes a second one."""
     seen = dict.fromkeys(KINDS, 0)
-    each = -(-len(kinds) // POINTS)
+    each = -(-len(kinds) // points)
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(await _inspected(session, server)) as inspector,
     ):
-        points = [await _held(session, inspector, server, 0)]
+        held = [await _held(session, inspector, server, 0)]
         for begin in track(range(0, len(kinds), each), "memory"):
             part = kinds[begin : begin + each]
             await _ask_all(server.url, part, begin, seen)
-            points.append(await _held(session, inspector, server, begin + len(part)))
-    return points, seen
+            held.append(await _held(session, inspector, server, begin + len(part)))
+    return held, seen
 
 
 async def _inspected(session: aiohttp.ClientSession, server: Server) -> str:

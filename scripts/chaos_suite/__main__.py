@@ -51,7 +51,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, default=300, help="how long to break things (default: 300)")
     add("--warm-up", type=float, default=WARM_UP_S, metavar="SECONDS", help=WARM_UP_HELP)
     add("--seed", type=int, default=1, help="of questions and of the order of actions (default: 1)")
-    add("--connections", type=int, help="callers (default: 12; with --storm 200)")
+    add("--connections", type=int, help="callers (default: 12), with --storm also connections (default: 200)")
     add("--only", action="append", metavar="NAME", help="actions whose name begins so; may be repeated")
     add("--list", action="store_true", help="the names of all actions")
     add("--storm", action="store_true", help="no actions: many connections while a share of all calls fails")
@@ -88,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> Outcome:
         return run_chaos(
             seconds=arguments.seconds,
             seed=arguments.seed,
-            connections=arguments.connections or 12,
+            callers=arguments.connections or 12,
             warm_up_s=arguments.warm_up,
             chosen=_chosen(arguments.only),
             on_action=on_progress,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import ssl
 import time
 import uuid
@@ -14,7 +15,7 @@ import httpx
 
 from scripts.chaos_suite.judge import Asked, breaches, cost_nano_usd, error_code
 from scripts.chaos_suite.questions import TEXTS, Script, Step
-from scripts.fault_matrix.transcript import Transcript
+from scripts.fault_matrix.transcript import Transcript, read_stream, report_of
 
 DEADLINE_S = 90.0  # far beyond what the Worker's own limits add up to, so that only a hang reaches it
 DOWN_PAUSE_S = 0.5  # callers who get no connection don't try without pause
@@ -24,14 +25,24 @@ MAX_SHOWN = 50
 
 @dataclass(slots=True)
 class Record:
-    """What became of the requests. told_nano, unknown: by tenant; see judge.ledger_breaches."""
+    """What became of the requests. told_nano, unknown: by tenant; see judge.ledger_breaches.
+
+    took_s: of each, from when it was sent to its end, whatever that was.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     told_nano: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    took_s: list[float] = field(default_factory=list)
     requests: int = 0
+
+    def percentiles_s(self) -> dict[str, float]:
+        """Of took_s, by nearest rank."""
+        took_s = sorted(self.took_s) or [0.0]
+        ranks = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+        return {name: round(took_s[math.ceil(share * len(took_s)) - 1], 3) for name, share in ranks.items()}
 
     def add_breach(self, phrase: str, where: str) -> None:
         self.broken[phrase] += 1
@@ -40,13 +51,26 @@ class Record:
 
 
 class Load:
-    """keys: the header of each tenant. doing: names the action that goes on, for the record. Scope: one run."""
+    """keys: the header of each tenant. doing: names the action that goes on, for the record. Scope: one run.
 
-    def __init__(self, url: str, keys: Mapping[str, Mapping[str, str]], *, seed: int, connections: int) -> None:
+    callers: each takes one step after the other. connections: the most at once, because a crowd needs several; twice
+    as many as callers, if not given.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: Mapping[str, Mapping[str, str]],
+        *,
+        seed: int,
+        callers: int,
+        connections: int | None = None,
+    ) -> None:
         self._url = url
         self.keys = keys
         self._seed = seed
-        self._connections = connections
+        self._callers = callers
+        self._connections = connections or 2 * callers
         self.run = uuid.uuid4().hex[:8]
         self.record = Record()
         self.doing = ""
@@ -62,9 +86,10 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        limits = httpx.Limits(max_connections=2 * self._connections, max_keepalive_connections=self._connections)
+        limits = httpx.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
+        timeout = httpx.Timeout(DEADLINE_S, pool=None)  # to wait for a connection is the load's own affair
         async with httpx.AsyncClient(
-            base_url=self._url, timeout=DEADLINE_S, limits=limits, trust_env=False, verify=ssl.create_default_context()
+            base_url=self._url, timeout=timeout, limits=limits, trust_env=False, verify=ssl.create_default_context()
         ) as client:
             yield client
 
@@ -110,7 +135,7 @@ class Load:
         max_requests: int | None = None,
         interval_s: float = 0,
     ) -> None:
-        """callers: as many as there are connections, if not fewer. interval_s: between the starts of one caller's
+        """callers: all, if not given. interval_s: between the starts of one caller's
         steps, where the load is not to be as much as possible.
         """
         self._phase += 1
@@ -130,7 +155,7 @@ class Load:
                             self._is_idle.set()
                     await asyncio.sleep(max(0.0, started_s + interval_s - time.monotonic()))
 
-            await asyncio.gather(*(call(number) for number in range(callers or self._connections)))
+            await asyncio.gather(*(call(number) for number in range(callers or self._callers)))
 
     async def _take(self, client: httpx.AsyncClient, step: Step) -> None:
         self.steps += 1
@@ -162,22 +187,38 @@ class Load:
         where += f" {asked.step.questions[0].model} {transcript.request_id}"
         found = breaches(asked, transcript, self._vectors)
         if found:  # one request, one example: simulated text, so it may be shown
-            self.record.add_breach("; ".join(found), f"{where}, body {transcript.body[:200]!r}")
+            self.record.add_breach("; ".join(found), f"{where}, status {transcript.status}, {_shown(transcript)}")
 
     async def _exchange(self, client: httpx.AsyncClient, asked: Asked) -> Transcript:
         request_id = f"chaos-{self.run}-{self.record.requests}"
         path, body = _request(asked)
         headers = {**self.keys[asked.tenant], "x-request-id": request_id}
+        status, answered, parts = 0, dict[str, str](), list[bytes]()
+        sent_s = time.monotonic()
+
+        async def trace(event: str, facts: object) -> None:
+            nonlocal sent_s
+            if event == "http11.send_request_headers.started":  # no longer waiting for a connection
+                sent_s = time.monotonic()
+                limit.reschedule(asyncio.get_running_loop().time() + DEADLINE_S)
+
+        trouble = None
         try:
-            async with asyncio.timeout(DEADLINE_S), client.stream("POST", path, json=body, headers=headers) as response:
-                parts = [part async for part in response.aiter_bytes()]
-                return Transcript(request_id, response.status_code, dict(response.headers), b"".join(parts))
+            async with (
+                asyncio.timeout(None) as limit,
+                client.stream("POST", path, json=body, headers=headers, extensions={"trace": trace}) as response,
+            ):
+                status, answered = response.status_code, dict(response.headers)
+                async for part in response.aiter_bytes():
+                    parts.append(part)
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            return Transcript(request_id, 0, {}, b"", NO_CONNECTION)
+            trouble = NO_CONNECTION
         except (TimeoutError, httpx.TimeoutException):
-            return Transcript(request_id, 0, {}, b"", f"no end within {DEADLINE_S:g} s")
+            trouble = f"no end within {DEADLINE_S:g} s"
         except httpx.TransportError as exc:
-            return Transcript(request_id, 0, {}, b"", f"the connection broke: {type(exc).__name__}")
+            trouble = f"the connection broke: {type(exc).__name__}"
+        self.record.took_s.append(time.monotonic() - sent_s)
+        return Transcript(request_id, status, answered, b"".join(parts), trouble)
 
     def _any_key(self) -> Mapping[str, str]:
         return next(iter(self.keys.values()))
@@ -205,4 +246,12 @@ def _outcome(transcript: Transcript, code: str | None) -> str:
         return f"{transcript.status} {code}"
     if code is not None:
         return f"stream ended with {code}"
-    return transcript.headers.get("nearside-served-by") or "answered"
+    # A stream whose first token takes longer than a heartbeat sends its headers before it knows.
+    told = report_of(chunks[-1]) if transcript.is_stream and (chunks := read_stream(transcript.body).chunks) else {}
+    return transcript.headers.get("nearside-served-by") or told.get("served_by") or "answered"
+
+
+def _shown(transcript: Transcript) -> str:
+    """What there is of the body: its beginning and its end."""
+    body = transcript.body
+    return f"body {body!r}" if len(body) < 600 else f"body {body[:200]!r} ... {body[-300:]!r}, {len(body)} bytes"

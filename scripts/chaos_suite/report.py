@@ -15,6 +15,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(requests)
     facts = Table("what", "found", show_header=False)
     facts.add_row("actions", f"{sum(outcome.actions.values())} ({len(outcome.actions)} kinds)")
+    facts.add_row("took", ", ".join(f"{name} {took_s:.2f} s" for name, took_s in record.percentiles_s().items()))
     for reason in outcome.skipped:
         facts.add_row("skipped", reason)
     facts.add_row("workerd's memory", f"{outcome.memory_before >> 20} MiB, at the end {outcome.memory_after >> 20} MiB")

@@ -66,7 +66,8 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         facts = {slot: getattr(self, slot) for slot in self.__slots__}
-        record = {slot: getattr(self.record, slot) for slot in self.record.__slots__}
+        record = {slot: getattr(self.record, slot) for slot in self.record.__slots__ if slot != "took_s"}
+        record["took_s"] = self.record.percentiles_s()
         facts |= {name: facts[name] and asdict(facts[name]) for name in ("held_before", "held_after")}
         return {**facts, "record": record, "violations": self.violations}
 
@@ -97,7 +98,7 @@ def run_chaos(
     *,
     seconds: float,
     seed: int,
-    connections: int,
+    callers: int,
     chosen: Callable[[str], bool],
     warm_up_s: float = WARM_UP_S,
     on_action: Callable[[str, float], None] = lambda name, done_s: None,
@@ -110,7 +111,7 @@ def run_chaos(
     with chaos_stack() as (stack, address, keys, clock):
         has_clock = isinstance(clock, Clock)
         actions = [action for action in all_actions(has_clock=has_clock) if chosen(action.name)]
-        load = Load(address.url, keys, seed=seed, connections=connections)
+        load = Load(address.url, keys, seed=seed, callers=callers)
         site = Site(stack, address, load, clock if isinstance(clock, Clock) else None)
         outcome = asyncio.run(_run(site, actions, seconds=seconds, seed=seed, warm_up_s=warm_up_s, on_action=on_action))
         outcome.skipped = [clock] if isinstance(clock, str) else []

@@ -102,7 +102,7 @@ def run_soak(
     """on_progress: told the seconds so far, and workerd's memory in bytes."""
     with chaos_stack(VARIABLES) as (stack, address, keys, _):
         return asyncio.run(
-            _run(stack, Load(address.url, keys, seed=seed, connections=max(RAMP_CALLERS)), seconds, on_progress)
+            _run(stack, Load(address.url, keys, seed=seed, callers=max(RAMP_CALLERS)), seconds, on_progress)
         )
 
 

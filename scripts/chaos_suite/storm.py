@@ -38,7 +38,7 @@ def run_storm(
 ) -> Outcome:
     """on_progress: told a name and the requests so far."""
     with chaos_stack(VARIABLES) as (stack, address, keys, _):
-        load = Load(address.url, keys, seed=seed, connections=connections)
+        load = Load(address.url, keys, seed=seed, callers=connections, connections=connections)
         return asyncio.run(_run(stack, address, load, requests, on_progress))
 
 

@@ -28,7 +28,7 @@ ACTIONS = {
 
 def test_chaos() -> None:
     """Whatever is killed, slow, full or talks nonsense: callers get right answers or errors of the contract."""
-    outcome = run_chaos(seconds=40, seed=1, connections=6, chosen=ACTIONS.__contains__)
+    outcome = run_chaos(seconds=40, seed=1, callers=6, chosen=ACTIONS.__contains__)
 
     assert outcome.record.broken == {}, outcome.record.examples
     assert outcome.record.requests > 0
