@@ -140,13 +140,17 @@ def stage() -> None:
 
 
 @contextlib.contextmanager
-def running_servers(servers: Mapping[str, Any]) -> Iterator[dict[str, Server]]:
-    """Name -> a workerd that serves one of our Workers. servers: what workers.mjs reads. Raises BenchError."""
+def running_servers(servers: Mapping[str, Any], *, heap_mib: int | None = None) -> Iterator[dict[str, Server]]:
+    """Name -> a workerd that serves one of our Workers. servers: what workers.mjs reads. Raises BenchError.
+
+    heap_mib: the most that V8's heap may take; an isolate that needs more dies.
+    """
     environment = {
         **os.environ,
         "MINIFLARE_WORKERD_PATH": str(ROOT / "scripts" / "local" / "workerd"),
         "CLOUDFLARE_CF_FETCH_ENABLED": "false",
         "CI": "1",
+        **({} if heap_mib is None else {"MINIFLARE_WORKERD_V8_FLAGS": f"--max-heap-size={heap_mib}"}),
     }
     with tempfile.TemporaryDirectory(prefix="nearside-bench-") as folder:
         spec, log = Path(folder) / "servers.json", Path(folder) / "log"

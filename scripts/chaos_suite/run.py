@@ -37,6 +37,9 @@ VARIABLES: Mapping[str, Any] = {
     "HEARTBEAT_S": 1,
     "SEMANTIC_TIMEOUT_S": 1,
 }
+# V8 collects when it must. Here workerd sets no limit; in production all of an isolate, Python's 64 MiB among it, has
+# 128 MB.
+HEAP_LIMIT = {"MINIFLARE_WORKERD_V8_FLAGS": "--max-heap-size=64"}
 WARM_UP_S = 4.0
 GAP_S = 0.5  # between two actions: what one broke must work again under the next
 MEMORY_RATIO = 1.2
@@ -89,7 +92,7 @@ def chaos_stack(
             records=records,
             variables={**VARIABLES, **(variables or {})},
             config=counted_worker(),
-            runtime_variables=clock.variables if isinstance(clock, Clock) else {},
+            runtime_variables={**HEAP_LIMIT, **(clock.variables if isinstance(clock, Clock) else {})},
         ) as (stack, address):
             yield stack, address, keys, clock
 
