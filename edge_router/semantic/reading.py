@@ -203,8 +203,14 @@ def _trie(lines: Iterable[str]) -> dict[str, Any]:
             for part in _EXPANDED.get(word, (word,)):
                 if part not in _SKIPPED:
                     node = node.setdefault(part, {})
-        node[""] = tuple(_word_entry(word) for word in right.split())
+        node[""] = tuple(entry for entry in map(_phrase_entry, right.split()) if entry is not FILLER)
     return root
+
+
+def _phrase_entry(word: str) -> Entry:
+    if word.isdigit():
+        return (10, word)
+    return (12, word) if word[0] == "#" else _word_entry(word)
 
 
 def _word_entry(word: str) -> Entry:
@@ -385,33 +391,25 @@ def _odd_entries(token: str) -> list[Entry]:
         if token.endswith("n't"):
             return [(7, "")]
         if ending in ("s", "", "re", "ll", "ve", "d", "m"):
-            return [_word_entry(base)] if base.isalpha() else _piece(base) if base else []
+            return [] if _KNOWN.get(base) is FILLER else _piece(base)
         return [(1, token)]
     if "-" in token and "." not in token and "_" not in token and token[0] != "-":
-        entries: list[Entry] = []
         whole = token.replace("-", "")
         if whole in _SYNONYM:
             return [(1, _SYNONYM[whole])]
-        for part in token.split("-"):
-            if part:
-                entries.extend(_piece(part))
-        return entries
+        return [entry for part in token.split("-") for entry in _piece(part)]
     if "/" in token and "." not in token and ":" not in token and token[0] != "/":
-        entries = []
-        for part in token.split("/"):
-            if part:
-                entries.extend(_piece(part))
-        return entries
-    if token in ("°c", "°f"):
-        return [(1, _SYNONYM[token])]
-    return [(1, token.removesuffix("()") or token)]
+        return [entry for part in token.split("/") for entry in _piece(part)]
+    return [(1, token)]
 
 
 def _piece(part: str) -> list[Entry]:
+    """A part of a compound: there, what says nothing elsewhere is a name or a word like others (A/B, US/UK)."""
     if not part:
         return []
     if part.isalpha():
-        return [_KNOWN.get(part) or _word_entry(part)]
+        known = _word_entry(part)
+        return [(1, part) if known is FILLER else known]
     found = _NUMERIC.fullmatch(part)
     if found is not None and (found[4] or found[5]):
         return _numeric_entries(*(each or "" for each in found.groups()))

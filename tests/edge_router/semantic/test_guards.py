@@ -93,6 +93,7 @@ def test_spared(asked: str, stored: str) -> None:
     ("doubt", "asked", "stored"),
     [
         ("extra_word", "How do I reset my password?", "How do I reset my bank password?"),
+        ("extra_word", "What is A/B testing?", "What is B testing?"),
         ("replaced_word", "how do i cook salmon", "how do i cook tuna"),
         ("preposition", "How do I get to the station?", "How do I get from the station?"),
         ("person", "How old is he?", "How old is she?"),

@@ -19,6 +19,11 @@ from edge_router.semantic.reading import Reading, read
         ("at 10:30", ("10:30",)),
         ("one does not", ()),
         ("¾ cup", ("0.75",)),
+        ("a--b", ()),
+        ("someone's 5 kg", ("5",)),
+        ("type two diabetes", ("2",)),
+        ("a 5x- zoom", ("5x",)),
+        ("5-10", ("5-10",)),
     ],
 )
 def test_numbers(text: str, numbers: tuple[str, ...]) -> None:
