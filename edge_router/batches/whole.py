@@ -3,7 +3,6 @@
 Source: OpenAI API reference, "Batch". Everything here may be done twice: the queue delivers at least once.
 """
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,9 +12,10 @@ from ..budgets.charging import Budgets
 from ..budgets.money import Cost, nano_usd
 from ..budgets.worst_case import TEMPLATE_TOKENS
 from ..catalog import Catalog, Model
-from ..errors import GatewayError, NotAuthenticated, StoreError, UpstreamError
+from ..errors import GatewayError, NotAuthenticated, RequestRejected, StoreError, UpstreamError
 from ..ports import BatchProviders, Bucket, Clock, Log, TenantBooks, UpstreamResponse
-from ..requests import Controls
+from ..relay import MAX_CHOICES
+from ..requests import Controls, parse_json_object
 from ..settings import BatchUpstream
 from ..timers import Deadline
 from .lines import Line, LineReader, digest_of, parse_line
@@ -71,8 +71,8 @@ class WholeCheck:
             self._is_plain = False
             return
         self._models.add(model_id)
-        limit, choices = body.get("max_completion_tokens") or body.get("max_tokens"), body.get("n") or 1
-        if isinstance(limit, int) and isinstance(choices, int):
+        limit, choices = _count(body.get("max_completion_tokens") or body.get("max_tokens")), _count(body.get("n") or 1)
+        if 0 < limit <= model.context_window_tokens and 0 < choices <= MAX_CHOICES:
             self._output_tokens += limit * choices
         else:
             self._has_limits = False
@@ -156,7 +156,7 @@ class WholeBatches:
                 await self._take_back(tenant, batch, "not_possible")
             else:
                 remote = remote or await self._create(upstream, tenant, batch)
-                noted = {"batch": remote["id"], "file": remote["input_file_id"], "failures": 0}
+                noted = {"batch": remote["id"], "file": remote.get("input_file_id"), "failures": 0}
                 if not await self._note(tenant, batch_id, noted):
                     await self._stop(upstream, remote["id"])
         except _Refused as exc:
@@ -180,13 +180,14 @@ class WholeBatches:
             batch = await self._cancelled_without_holder(tenant, batch)
             is_wanted = batch["internal"]["ending"] == "completed"
             remote = await self._json(upstream, "GET", f"/batches/{facts['batch']}")
-            if remote.get("status") in _ENDED:
+            status = str(remote.get("status"))
+            if status in _ENDED:
                 files = {name: remote[name] for name in RESULT_FILES if isinstance(remote.get(name), str)}
-                await self._end(tenant, batch, {"files": files}, _ENDED[remote["status"]])
+                await self._end(tenant, batch, {"files": files}, _ENDED[status])
                 return
-            if remote.get("status") == "failed":
+            if status == "failed":
                 raise _Refused("failed_there")
-            if not is_wanted and remote.get("status") != "cancelling":
+            if not is_wanted and status != "cancelling":
                 await self._stop(upstream, facts["batch"])
             if self._is_too_late(batch):
                 await self._end(tenant, batch, {})
@@ -232,11 +233,9 @@ class WholeBatches:
 
     async def _found_there(self, upstream: BatchUpstream, batch_id: str) -> Json | None:
         """The batch, if it was created there and nobody lived to note that."""
-        listed = await self._json(upstream, "GET", f"/batches?limit={LISTED}")
-        found = listed.get("data") if isinstance(listed.get("data"), list) else []
-        assert isinstance(found, list)
-        for each in found:
-            if isinstance(each, dict) and (each.get("metadata") or {}).get(TAG) == batch_id and "id" in each:
+        listed = (await self._json(upstream, "GET", f"/batches?limit={LISTED}")).get("data")
+        for each in map(_mapping, listed if isinstance(listed, list) else ()):
+            if _mapping(each.get("metadata")).get(TAG) == batch_id and isinstance(each.get("id"), str):
                 return each
         return None
 
@@ -464,15 +463,12 @@ class _Found:
         place = self._places.get(digest_of(result["custom_id"]))
         if place is None or place in self.results:
             return
-        response = result.get("response") if isinstance(result.get("response"), dict) else {}
-        assert isinstance(response, dict)
-        status, body = response.get("status_code"), response.get("body")
+        response = _mapping(result.get("response"))
+        status, usage = response.get("status_code"), _mapping(_mapping(response.get("body")).get("usage"))
         is_ok = result.get("error") is None and isinstance(status, int) and status < 400
         self.results[place] = _Result(key, line.offset, line.end, is_ok)
-        usage = body.get("usage") if isinstance(body, dict) else None
-        if isinstance(usage, dict):
-            self.input_tokens += _count(usage.get("prompt_tokens"))
-            self.output_tokens += _count(usage.get("completion_tokens"))
+        self.input_tokens += _count(usage.get("prompt_tokens"))
+        self.output_tokens += _count(usage.get("completion_tokens"))
 
 
 def _lies_near(span: Sequence[_Result], result: _Result) -> bool:
@@ -497,9 +493,12 @@ def _cost(model: Model, upstream: BatchUpstream, input_tokens: int, output_token
 
 
 def _counts(remote: Mapping[str, Any]) -> dict[str, int]:
-    counts = remote.get("request_counts")
-    found = counts if isinstance(counts, dict) else {}
-    return {name: _count(found.get(name)) for name in ("completed", "failed")}
+    counts = _mapping(remote.get("request_counts"))
+    return {name: _count(counts.get(name)) for name in ("completed", "failed")}
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _count(value: object) -> int:
@@ -514,9 +513,6 @@ async def _object_of(response: UpstreamResponse) -> Json:
     if status >= 400:
         raise _Refused(f"status_{status}")
     try:
-        found = json.loads(text)
-    except ValueError as exc:
+        return parse_json_object(text)
+    except RequestRejected as exc:
         raise UpstreamError("The provider's answer can't be read.") from exc
-    if not isinstance(found, dict):
-        raise UpstreamError("The provider's answer can't be read.")
-    return found

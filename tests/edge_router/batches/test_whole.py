@@ -155,6 +155,25 @@ async def test_key_record_decides(record: dict[str, Any]) -> None:
     assert "POST /files" not in batches.providers.calls
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_tokens": -5000}, {"max_tokens": True}, {"max_tokens": "9"}, {"max_tokens": 9, "n": 10**6}],
+    ids=["below zero", "no number", "text", "too many choices"],
+)
+async def test_limits_that_are_none(fields: dict[str, Any]) -> None:
+    """They bound no cost, and take nothing off that of other lines: the batch is answered here, where such a line is an
+    error.
+    """
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(world=world)
+    data = request("a", max_tokens=9) + "\n" + request("b", **fields)
+
+    batch = await batches.run(await batches.create(data, **bearer()), "acme", authorization=bearer()["authorization"])
+
+    assert "POST /files" not in batches.providers.calls
+    assert ids(batches.lines_of(batch, "error_file_id", "acme")) == ["b"]
+
+
 async def test_key_of_an_area() -> None:
     """A key that was bound to an area after it left the batch: nothing leaves it."""
     keys = key_records(k001={"tenant": "acme"})
@@ -354,6 +373,59 @@ async def test_batch_that_was_created_unnoticed() -> None:
     assert batch["request_counts"]["completed"] == 45
     assert batches.providers.calls.count("POST /batches") == 1
     assert batches.world.calls == 0
+
+
+async def test_found_without_its_file() -> None:
+    """Of a batch that is found there only the id is needed; a file that is not named stays there."""
+
+    class Forgetful(FakeBatchProviders):
+        def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+            found = super()._answer(method, path, body)
+            if (method, path) != ("GET", "/batches"):
+                return found
+            return {"data": [{"id": each["id"], "metadata": each["metadata"]} for each in found["data"]]}
+
+    batches = whole_world(Forgetful(good, failures=[200, 200, None]))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert batch["request_counts"]["completed"] == 45
+    assert (len(batches.providers.batches), len(batches.providers.files), batches.world.calls) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("listed", [5, [5], [{"id": "x"}], [{"id": "x", "metadata": [1]}], "ours without an id"])
+async def test_list_without_sense(listed: Any) -> None:
+    """What can't be read of the provider's list of batches is passed over."""
+    providers = GarbageProviders(good)
+    batches = whole_world(providers)
+    batch_id = await batches.create(all_requests())
+    ours = [{"id": 7, "metadata": {whole.TAG: batch_id}}]
+    providers.garbage = ("GET /batches", {"data": ours if isinstance(listed, str) else listed})
+
+    batch = await batches.run(batch_id)
+
+    assert batch["request_counts"]["completed"] == 45
+    assert (len(providers.batches), batches.world.calls) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"object": "batch"}, {"status": ["completed"], "request_counts": [1]}, {"status": "resting"}]
+)
+async def test_state_that_is_not_known(answer: dict[str, Any]) -> None:
+    """The batch goes on, and is asked about again."""
+    providers = GarbageProviders(good)
+    providers.garbage = ("GET /batches/batch_there0", answer)
+    batches = whole_world(providers)
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "GET /batches/batch_there0")
+    meanwhile = await batches.get(f"/v1/batches/{batch_id}")
+    providers.garbage = ("", None)
+
+    batch = await batches.run(batch_id)
+
+    assert (meanwhile["status"], meanwhile["request_counts"]["completed"]) == ("in_progress", 0)
+    assert batch["request_counts"]["completed"] == 45
+    assert "crash" not in batches.world.log.names()
 
 
 async def test_results_that_break_off() -> None:
