@@ -71,21 +71,12 @@ class Pages(Protocol):
         ...
 
 
-class UpstreamResponse(Protocol):
-    """An upstream's answer whose headers have arrived."""
-
-    @property
-    def status(self) -> int: ...
+class UpstreamBody(Protocol):
+    """An upstream's answer while it arrives."""
 
     @property
     def keeps(self) -> bool:
         """Whether who reads this is the one to store it: of several who read along, one is. Final at the end."""
-        ...
-
-    def header(self, name: str) -> str | None: ...
-
-    async def text(self) -> str:
-        """The whole body. Raises UpstreamError when it breaks off."""
         ...
 
     async def read(self) -> bytes | None:
@@ -101,6 +92,19 @@ class UpstreamResponse(Protocol):
 
     async def cancel(self) -> None:
         """Tells the upstream that nobody listens any more. Never raises; harmless after the end."""
+        ...
+
+
+class UpstreamResponse(UpstreamBody, Protocol):
+    """An upstream's answer whose headers have arrived."""
+
+    @property
+    def status(self) -> int: ...
+
+    def header(self, name: str) -> str | None: ...
+
+    async def text(self) -> str:
+        """The whole body. Raises UpstreamError when it breaks off."""
         ...
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from .errors import GatewayError, UpstreamTimeout
-from .ports import Clock, Log, UpstreamResponse
+from .ports import Clock, Log, UpstreamBody
 from .relay import StreamRelay
 from .timers import done_within
 
@@ -44,7 +44,7 @@ class OpenStream:
     """An upstream's stream that has shown its first content. `pending`: chunks that were read but not sent yet."""
 
     label: str
-    response: UpstreamResponse
+    response: UpstreamBody
     relay: StreamRelay
     pending: list[str]
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ..errors import GatewayError
-from ..ports import Clock, UpstreamResponse
+from ..ports import Clock, UpstreamBody
 from ..streaming import OpenStream
 from ..timers import done_within
 from .reading import said_of
@@ -38,9 +38,9 @@ async def judge_beginning(stream: OpenStream, asked: Asked, *, hold_s: float, cl
 
 
 class _Held:
-    """`UpstreamResponse` of which a read may be under way that nobody waits for: the next one gets it."""
+    """`UpstreamBody` of which a read may be under way that nobody waits for: the next one gets it."""
 
-    def __init__(self, inner: UpstreamResponse) -> None:
+    def __init__(self, inner: UpstreamBody) -> None:
         self.inner = inner
         self._reading: asyncio.Task[bytes | None] | None = None
 
@@ -49,27 +49,16 @@ class _Held:
         return self._reading is not None
 
     @property
-    def status(self) -> int:
-        return self.inner.status
-
-    @property
     def keeps(self) -> bool:
         return self.inner.keeps
 
-    def header(self, name: str) -> str | None:
-        return self.inner.header(name)
-
     async def has_more_within(self, clock: Clock, delay_s: float) -> bool:
         """Whether `read` would return at once by then."""
-        self._reading = self._reading or asyncio.ensure_future(self.inner.read())
+        self._reading = asyncio.ensure_future(self.inner.read())
         return await done_within(clock, self._reading, delay_s)
 
-    async def text(self) -> str:
-        return await self.inner.text()
-
     async def read(self) -> bytes | None:
-        if self._reading is None:
-            return await self.inner.read()
+        assert self._reading is not None  # it stands in for the body only while a read is under way
         try:
             return await self._reading
         finally:
