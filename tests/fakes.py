@@ -940,7 +940,7 @@ class FakeBatchProviders:
             case ("GET", "batches", batch_id):
                 return self._polled(self.batches.get(batch_id))
             case ("POST", "batches", batch_id, "cancel"):
-                self.ending = "cancelled"
+                self.batches[batch_id]["ending"] = "cancelled"
                 return self.batches[batch_id]
             case ("GET", "files", file_id, "content"):
                 return self.files.get(file_id)
@@ -954,7 +954,7 @@ class FakeBatchProviders:
         batch["polled"] += 1
         batch["request_counts"] = {"total": 9, "completed": batch["polled"], "failed": 0}
         if batch["polled"] > self.polls:
-            batch["status"] = self.ending
+            batch["status"] = batch.get("ending", self.ending)
             self._write(batch)
         return batch
 

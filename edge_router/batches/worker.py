@@ -305,8 +305,7 @@ def _groups(chunks: Sequence[Json]) -> Iterator[list[Json]]:
             group, size = [], 0
         group.append(chunk)
         size += chunk["parts_bytes"]
-    if group:
-        yield group
+    yield group
 
 
 def _refusal(body: Mapping[str, Any]) -> GatewayError | None:

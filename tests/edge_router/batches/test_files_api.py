@@ -105,11 +105,12 @@ async def test_refused_upload(body: str, code: str) -> None:
     assert batches.bucket.objects == {}
 
 
-@pytest.mark.parametrize("is_declared", [True, False])
-async def test_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch, is_declared: bool) -> None:
+@pytest.mark.parametrize("length", [None, 20 + api.MAX_FORM_BYTES, 10 * api.MAX_DISCARDED_BYTES])
+async def test_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch, length: int | None) -> None:
+    """Whether its length was declared or is found out; nothing is kept of it."""
     monkeypatch.setattr(api, "MAX_FILE_BYTES", 10)
     batches = BatchWorld()
-    declared = {"content-length": str(20 + api.MAX_FORM_BYTES)} if is_declared else {}
+    declared = {} if length is None else {"content-length": str(length)}
 
     status, _ = await refused(batches, "POST", "/v1/files", form(FILE, purpose="batch"), **FORM, **declared)
 

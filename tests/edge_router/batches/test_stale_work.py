@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from edge_router.batches import worker
+from edge_router.batches import book, worker
 from edge_router.batches.book import MAX_LOSSES
-from edge_router.batches.lines import MAX_LINE_BYTES, InputCheck, LineReader
+from edge_router.batches.lines import MAX_ERRORS, MAX_LINE_BYTES, InputCheck, LineReader
 from edge_router.batches.results import answered_line
 from edge_router.batches.storing import PART_BYTES, PartWriter
+from edge_router.errors import UpstreamBusy
 from tests.edge_router.batches.harness import CHAT, TENANT, BatchWorld, line
-from tests.fakes import FakeMessage, MemoryBucket
+from tests.edge_router.harness import World, answer_edge, chat_body, edge
+from tests.fakes import EdgeCall, FakeMessage, FakeUpstreamResponse, MemoryBucket
 
 
 def book_of(batches: BatchWorld) -> Any:
@@ -46,23 +48,23 @@ async def test_batch_that_has_ended(op: str, facts: dict[str, Any]) -> None:
 async def test_wakes_when_something_is_due() -> None:
     """Never while nothing was asked; at once for a new batch; then at the end of the lease, and of the file."""
     batches = BatchWorld()
-    book, clock = book_of(batches), batches.world.clock
-    assert book.wake_s(clock.now_s()) is None
+    ours, clock = book_of(batches), batches.world.clock
+    assert ours.wake_s(clock.now_s()) is None
 
     batch_id = await batches.create(line("a"))
-    assert book.wake_s(clock.now_s()) == clock.now_s()
+    assert ours.wake_s(clock.now_s()) == clock.now_s()
 
     (validate,) = batches.due()
-    assert book.wake_s(clock.now_s()) == clock.now_s() + batches.books.lease_s
+    assert ours.wake_s(clock.now_s()) == clock.now_s() + batches.books.lease_s
     await batches.take([validate])
-    assert book.wake_s(clock.now_s()) == clock.now_s()  # a chunk waits
+    assert ours.wake_s(clock.now_s()) == clock.now_s()  # a chunk waits
 
     batches.due()
-    assert book.wake_s(clock.now_s()) == clock.now_s() + batches.books.lease_s
+    assert ours.wake_s(clock.now_s()) == clock.now_s() + batches.books.lease_s
     clock.advance(batches.books.lease_s)
     batch = await batches.run(batch_id)
     file = await batches.get(f"/v1/files/{batch['input_file_id']}")
-    assert book.wake_s(clock.now_s()) == file["expires_at"]
+    assert ours.wake_s(clock.now_s()) == file["expires_at"]
 
 
 async def test_dead_letter_of_a_check() -> None:
@@ -178,6 +180,57 @@ async def test_consumers_that_always_die() -> None:
     assert given_out == MAX_LOSSES
     assert batch["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
     assert batches.lines_of(batch, "error_file_id")[0]["error"]["code"] == "batch_request_failed"
+
+
+async def test_lines_answered_before_their_chunk_was_given_up() -> None:
+    """They keep their answers; the others are error lines."""
+
+    def answer(call: EdgeCall) -> FakeUpstreamResponse:
+        if "slow" in str(call.inputs):
+            raise UpstreamBusy("busy")
+        return answer_edge(call)
+
+    batches = BatchWorld(World(edge=edge(answer), regions=()))
+    batch_id = await batches.create(
+        "\n".join(line(name, model="edge", **chat_body(name)) for name in ("quick", "slow"))
+    )
+    await batches.take(batches.due())
+    await batches.take(batches.due())
+    for _ in range(MAX_LOSSES):
+        batches.world.clock.advance(batches.books.lease_s)
+        batches.due()
+    batches.world.clock.advance(batches.books.lease_s)
+
+    batch = await batches.run(batch_id)
+
+    assert [each["custom_id"] for each in batches.lines_of(batch)] == ["quick"]
+    assert [each["custom_id"] for each in batches.lines_of(batch, "error_file_id")] == ["slow"]
+
+
+async def test_no_more_is_given_out_than_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for room wakes nobody until a lease ends."""
+    monkeypatch.setattr(book, "MAX_OUT", 2)
+    batches = BatchWorld()
+    await batches.create("\n".join(line(f"r{number}") for number in range(60)))
+    await batches.take(batches.due())
+
+    given_out = batches.due()
+
+    assert len(given_out) == 2
+    assert batches.due() == []
+    now_s = batches.world.clock.now_s()
+    assert book_of(batches).wake_s(now_s) == now_s + batches.books.lease_s
+
+
+async def test_file_of_many_faults() -> None:
+    """A hundred are listed, each with its line; what comes after them is not told."""
+    batches = BatchWorld()
+
+    batch = await batches.run(await batches.create("\n".join(["what?"] * 150)))
+
+    errors = batch["errors"]["data"]
+    assert batch["status"] == "failed"
+    assert [error["line"] for error in errors] == list(range(1, MAX_ERRORS + 1))
 
 
 async def test_contents_that_are_gone() -> None:

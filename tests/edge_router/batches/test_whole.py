@@ -1,5 +1,6 @@
 """Batches that a provider with OpenAI's batch API answers whole, and when they are answered here after all."""
 
+import asyncio
 import json
 import random
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import pytest
 from edge_router.batches import whole
 from edge_router.batches.book import WINDOW_S
 from edge_router.batches.whole import END_GRACE_S, HAND_OVERS
+from edge_router.ports import UpstreamResponse
 from edge_router.settings import BatchUpstream, SettingsError, read_settings
 from tests.edge_router.batches.harness import BatchWorld, line
 from tests.edge_router.harness import CLOUD_FAST, World, bearer, chat_body, completion, key_records
@@ -47,6 +49,13 @@ async def run_until(batches: BatchWorld, batch_id: str, call: str, tenant: str =
         await batches.take(batches.due(tenant))
         batches.world.clock.advance(1)
     raise AssertionError(call)
+
+
+async def until_it_has_ended_there(batches: BatchWorld, batch_id: str, tenant: str = "open", **headers: str) -> None:
+    """Works until the results are to be collected."""
+    while (await batches.get(f"/v1/batches/{batch_id}", **headers))["status"] != "finalizing":
+        await batches.take(batches.due(tenant))
+        batches.world.clock.advance(60)
 
 
 async def test_handed_over_whole() -> None:
@@ -375,6 +384,163 @@ async def test_batch_that_was_created_unnoticed() -> None:
     assert batches.world.calls == 0
 
 
+class SlowProviders(FakeBatchProviders):
+    """Others get on while one of its calls is under way."""
+
+    async def ask(self, *asked: Any) -> UpstreamResponse:
+        response = await super().ask(*asked)
+        await asyncio.sleep(0)
+        return response
+
+
+async def test_handed_over_twice_at_once() -> None:
+    """Two workers that hand over the same batch: what the second one made there is stopped."""
+    batches = whole_world(SlowProviders(good))
+    batch_id = await batches.create(all_requests())
+    await batches.take(batches.due())  # checked
+    (message,) = batches.due()
+    await batches.take([message, FakeMessage(message.body)])
+
+    batch = await batches.run(batch_id)
+
+    states = [each["status"] for each in batches.providers.batches.values()]
+    assert batch["request_counts"] == {"total": 45, "completed": 45, "failed": 0}
+    assert states[0] == "completed"
+    assert [call for call in batches.providers.calls if call.endswith("/cancel")] == [
+        "POST /batches/batch_there1/cancel"
+    ]
+
+
+async def test_collected_twice_at_once() -> None:
+    """What was used is spent once."""
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(SlowProviders(good), world)
+    batch_id = await batches.create(all_requests(max_tokens=100), **bearer())
+    await until_it_has_ended_there(batches, batch_id, "acme", authorization=bearer()["authorization"])
+    (message,) = batches.due("acme")
+
+    await batches.take([message, FakeMessage(message.body)])
+
+    batch = await batches.get(f"/v1/batches/{batch_id}", authorization=bearer()["authorization"])
+    assert (batch["status"], batch["usage"]["total_tokens"]) == ("completed", 45 * 15)
+    assert world.log.names().count("batch_collected") == 1
+
+
+@pytest.mark.parametrize("ending", ["expired", "cancelled"])
+async def test_ended_there_by_itself(ending: str) -> None:
+    """The provider ran out of time, or somebody stopped it there: so it ends here, with what was finished."""
+    batches = whole_world(
+        FakeBatchProviders(lambda body: good(body) if body["messages"][-1]["content"] < "r2" else None, ending=ending)
+    )
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    done = [name for name in NAMES if name < "r2"]
+    assert (batch["status"], batch[f"{ending}_at"] is None) == (ending, False)
+    assert ids(batches.lines_of(batch)) == done
+    assert {each["error"]["code"] for each in batches.lines_of(batch, "error_file_id")} == {f"batch_{ending}"}
+
+
+async def test_cancelled_batch_that_the_provider_lost() -> None:
+    """It ends as cancelled; nothing is answered here any more."""
+    batches = whole_world(FakeBatchProviders(good, polls=10**6))
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "POST /batches")
+    await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+    batches.providers.batches.clear()
+
+    batch = await batches.run(batch_id)
+
+    assert batch["status"] == "cancelled"
+    assert ids(batches.lines_of(batch, "error_file_id")) == NAMES
+    assert batches.world.calls == 0
+
+
+async def test_wakes_for_the_next_question() -> None:
+    """Every minute while the batch runs there, and when it has expired."""
+    batches = whole_world(FakeBatchProviders(good, polls=10**6))
+    clock = batches.world.clock
+    batch_id = await batches.create(all_requests())
+    await run_until(batches, batch_id, "POST /batches")
+    book = batches.books.book("open")
+    running_s = book.wake_s(clock.now_s())
+    clock.advance(WINDOW_S)
+    messages = batches.due()
+    expired_s = book.wake_s(clock.now_s())
+
+    assert running_s is not None
+    assert 58 <= running_s - clock.now_s() + WINDOW_S <= 60
+    assert [message.body["op"] for message in messages] == ["poll"]
+    assert expired_s == clock.now_s() + batches.books.lease_s
+
+
+async def test_input_that_was_lost_before_it_was_handed_over() -> None:
+    """There is nothing to hand over."""
+    batches = whole_world()
+    await batches.create(all_requests())
+    await batches.take(batches.due())  # checked
+    batches.bucket.objects.clear()
+
+    await batches.take(batches.due())
+
+    assert ("batch_taken_back", {"upstream": "there", "reason": "no_input_file"}) in batches.world.log.lines
+    assert "POST /files" not in batches.providers.calls
+
+
+async def test_provider_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for as long as CALL_S, and asked again later."""
+    monkeypatch.setattr(whole, "CALL_S", 0.01)
+
+    class Silent(FakeBatchProviders):
+        async def ask(self, *asked: Any) -> UpstreamResponse:
+            if not self.calls:
+                self.calls.append("nothing")
+                await asyncio.Event().wait()
+            return await super().ask(*asked)
+
+    batches = whole_world(Silent(good))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    reason = "No answer from there in time."
+    assert ("batch_upstream_failed", {"upstream": "there", "reason": reason}) in batches.world.log.lines
+    assert (batch["request_counts"]["completed"], batches.world.calls) == (45, 0)
+
+
+async def test_key_that_got_a_budget_meanwhile() -> None:
+    """Nobody knows what the whole may cost at most: its lines are answered here, one by one."""
+    keys = key_records(k001={"tenant": "acme"})
+    batches = whole_world(world=World(auth="keys", keys=keys))
+    batch_id = await batches.create(all_requests(), **bearer())
+    await batches.take(batches.due("acme"))  # checked
+    keys.texts |= key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}).texts
+    batches.world.clock.advance(3600)
+
+    batch = await batches.run(batch_id, "acme", authorization=bearer()["authorization"])
+
+    assert batch["request_counts"]["completed"] == 45
+    assert "POST /files" not in batches.providers.calls
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+async def test_reservation_of_a_batch_without_results(is_reachable: bool) -> None:
+    """It is given back when the provider says that there are none; else it stays, and counts as spent in the end."""
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(FakeBatchProviders(lambda body: None, polls=10**6, ending="expired"), world)
+    batch_id = await batches.create(all_requests(max_tokens=9), **bearer())
+    await run_until(batches, batch_id, "POST /batches", "acme")
+    reserved = (await batches.ledger.sums("acme")).day.reserved.nano_usd
+    batches.world.clock.advance(WINDOW_S)
+    batches.providers.polls = 0
+    batches.providers.failures = [] if is_reachable else [0] * 1000
+
+    batch = await batches.run(batch_id, "acme", within_s=END_GRACE_S + 120, authorization=bearer()["authorization"])
+
+    month = (await batches.ledger.sums("acme")).month
+    assert (batch["status"], reserved > 0) == ("expired", True)
+    assert (month.reserved.nano_usd + month.spent.nano_usd == 0) is is_reachable
+
+
 async def test_found_without_its_file() -> None:
     """Of a batch that is found there only the id is needed; a file that is not named stays there."""
 
@@ -428,18 +594,85 @@ async def test_state_that_is_not_known(answer: dict[str, Any]) -> None:
     assert "crash" not in batches.world.log.names()
 
 
-async def test_results_that_break_off() -> None:
+@pytest.mark.parametrize("failure", [0, 404, 503])
+async def test_results_that_can_not_be_read(failure: int) -> None:
     """They are fetched again, whole."""
     batches = whole_world()
     batch_id = await batches.create(all_requests())
-    await run_until(batches, batch_id, "GET /batches/batch_there0")
-    batches.world.clock.advance(60)
-    await batches.take(batches.due())  # it has ended there
-    batches.providers.failures = [0]
+    await until_it_has_ended_there(batches, batch_id)
+    batches.providers.failures = [failure]
 
     batch = await batches.run(batch_id)
 
     assert ids(batches.lines_of(batch)) == NAMES
+
+
+async def test_results_of_a_provider_that_is_no_longer_configured() -> None:
+    """They are fetched when it is configured again; nothing is answered a second time."""
+    batches = whole_world()
+    batch_id = await batches.create(all_requests())
+    await until_it_has_ended_there(batches, batch_id)
+    batches.upstreams = []
+    batches.start_worker()
+    (message,) = batches.due()
+    await batches.take([message])
+    batches.upstreams = [UPSTREAM]
+    batches.start_worker()
+
+    batch = await batches.run(batch_id)
+
+    assert message.outcome == "retry"
+    assert ids(batches.lines_of(batch)) == NAMES
+    assert batches.world.calls == 0
+
+
+async def test_results_without_a_last_line_break() -> None:
+    """The last result counts all the same."""
+
+    class Terse(FakeBatchProviders):
+        def _write(self, batch: dict[str, Any]) -> None:
+            super()._write(batch)
+            key = batch["output_file_id"]
+            self.files[key] = self.files[key].removesuffix(b"\n")
+
+    batches = whole_world(Terse(good))
+
+    batch = await batches.run(await batches.create(all_requests()))
+
+    assert ids(batches.lines_of(batch)) == NAMES
+
+
+async def test_input_that_is_not_the_one_that_was_checked() -> None:
+    """No result is put to a request that may be another one."""
+    batches = whole_world()
+    batch_id = await batches.create(all_requests())
+    await until_it_has_ended_there(batches, batch_id)
+    stored = dict(batches.bucket.objects)
+    batches.bucket.objects = {key: b"x" * len(data) for key, data in stored.items()}
+    (message,) = batches.due()
+    await batches.take([message])
+    meanwhile = await batches.get(f"/v1/batches/{batch_id}")
+    batches.bucket.objects = stored
+
+    batch = await batches.run(batch_id)
+
+    assert (message.outcome, meanwhile["output_file_id"]) == ("retry", None)
+    assert ids(batches.lines_of(batch)) == NAMES
+
+
+async def test_cancelled_without_its_provider() -> None:
+    """A batch that nobody had yet, of a provider that is no longer configured, ends without it."""
+    batches = whole_world()
+    batch_id = await batches.create(all_requests())
+    await batches.take(batches.due())  # checked
+    await batches.ask("POST", f"/v1/batches/{batch_id}/cancel")
+    batches.upstreams = []
+    batches.start_worker()
+
+    batch = await batches.run(batch_id)
+
+    assert (batch["status"], batch["request_counts"]["failed"]) == ("cancelled", 45)
+    assert batches.providers.calls == []
 
 
 async def test_results_that_nobody_asked_for() -> None:
