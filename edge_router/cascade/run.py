@@ -92,6 +92,8 @@ class Cascade(Generic[_Result]):
                     outcome = Outcome("accepted", raced=True)
                     if not cloud.done():
                         self._pay_least(outcome, cloud_route)
+                    elif cloud.exception() is None:
+                        self._pay(outcome, *cloud.result())
                     self._call.report.cascade = outcome
                     await _let_go(cloud)
                     return at, result
@@ -121,9 +123,7 @@ class Cascade(Generic[_Result]):
         except BaseException:
             await asyncio.gather(_let_go(cloud), result.discard())
             raise
-        usage = result.usage(self._call.input_text)
-        outcome.other_cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
-        outcome.other_tokens = usage["total_tokens"]
+        self._pay(outcome, at, result)
         await result.discard()
         return self._deliver(pair, outcome)
 
@@ -151,6 +151,12 @@ class Cascade(Generic[_Result]):
     def _left_ms(self) -> float:
         """Of `max_latency_ms`; infinite without."""
         return self._call.left_ms(self._clock.elapsed_ms())
+
+    def _pay(self, outcome: Outcome, at: Attempt, result: _Result) -> None:
+        """For an answer, or the beginning of one, that is not delivered."""
+        usage = result.usage(self._call.input_text)
+        outcome.other_cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        outcome.other_tokens = usage["total_tokens"]
 
     def _pay_least(self, outcome: Outcome, route: Route) -> None:
         """For a call that was ended before it answered: its input is paid for all the same."""

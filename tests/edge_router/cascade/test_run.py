@@ -2,22 +2,34 @@
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
+from edge_router.attempts import Attempt
+from edge_router.auth import OPEN_TENANT
+from edge_router.cascade.run import Cascade
+from edge_router.chat_call import ChatCall
 from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
+from edge_router.report import Report
+from edge_router.requests import parse_chat
+from edge_router.routing import Route
+from edge_router.upstreams import Upstreams
 from tests.edge_router.harness import (
     CLOUD_FAST,
     DONE,
     EDGE_SMALL,
+    FRANKFURT,
     USAGE,
     FixedScore,
     World,
     answer_cloud,
     chat_body,
     chunk,
+    chunks_of,
     cloud,
     completion,
     edge,
@@ -30,7 +42,18 @@ from tests.edge_router.harness import (
     read_stream,
     streamed_text,
 )
-from tests.fakes import STALL, CloudCall, EdgeCall, FakeFeedbackStore, FakeUpstreamResponse, RunningClock, Step
+from tests.fakes import (
+    STALL,
+    Caller,
+    CloudCall,
+    CollectingBackground,
+    EdgeCall,
+    FakeClock,
+    FakeFeedbackStore,
+    FakeUpstreamResponse,
+    RunningClock,
+    Step,
+)
 
 REFUSAL = "I'm sorry, but I can't assist with that."
 GOOD = "Paris is the capital of France, and has been for most of the time since the tenth century, with pauses."
@@ -196,6 +219,74 @@ async def test_beginning_is_released_in_time() -> None:
     assert report["timings_ms"]["ttft"] < report["timings_ms"]["total"] - 50
 
 
+@pytest.mark.parametrize("pause_s", [None, 0.001], ids=["fast caller", "slow caller"])
+async def test_what_comes_first_after_the_release(pause_s: float | None) -> None:
+    """A piece that was waited for when the time was over is sent like all others."""
+    slow: list[Step] = [event(chunk({"content": "Paris"})), 0.05, *openai_events(" is it.")]
+    gateway = world(edge=edge(lambda call: FakeUpstreamResponse.stream(*slow)), cascade_hold_s=0.001)
+    gateway.clock = RunningClock()
+    reply = await gateway.ask(chat_body(stream=True))
+    assert not isinstance(reply.body, str)
+
+    parts = await Caller(reply.body, pause_s=pause_s).hear_all()
+
+    chunks = chunks_of("".join(parts).split("\n\n")[:-1])
+    assert streamed_text(chunks) == "Paris is it."
+
+
+async def test_stream_that_is_cut_after_the_release() -> None:
+    """Its end was being waited for; the caller is told that it is no good end."""
+    steps: list[Step] = [event(chunk({"content": "Paris"})), 0.05]
+    gateway = world(edge=edge(lambda call: FakeUpstreamResponse.stream(*steps)), cascade_hold_s=0.001)
+    gateway.clock = RunningClock()
+
+    chunks = await read_stream(await gateway.ask(chat_body(stream=True)))
+
+    assert streamed_text(chunks) == "Paris"
+    assert chunks[-1]["error"]["code"] == "stream_cut"
+
+
+async def test_caller_who_leaves_after_the_release() -> None:
+    """The model is told, whether or not the piece that was waited for has come."""
+    opened: list[FakeUpstreamResponse] = []
+
+    def begins(call: EdgeCall) -> FakeUpstreamResponse:
+        texts = [event(chunk({"content": text})) for text in ("Par", "is")]
+        opened.append(FakeUpstreamResponse.stream(texts[0], 0.02, texts[1], STALL))
+        return opened[-1]
+
+    for heard in (1, 2):
+        gateway = world(edge=edge(begins), cascade_hold_s=0.001, clock=RunningClock())
+        reply = await gateway.ask(chat_body(stream=True))
+        assert not isinstance(reply.body, str)
+        caller = Caller(reply.body)
+        await caller.hear(heard)
+        await caller.leave()
+
+    assert [response.is_cancelled for response in opened] == [True, True]
+    assert [response.open_reads for response in opened] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("response_format", "reason"),
+    [
+        pytest.param({"type": "json_object"}, "json", id="no JSON"),
+        pytest.param(
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "required": ["city"]}}},
+            "json",
+            id="not by the schema",
+        ),
+    ],
+)
+async def test_answer_that_is_not_as_it_was_asked_for(response_format: dict[str, Any], reason: str) -> None:
+    """JSON that is none, or not what its schema says, is not delivered."""
+    gateway = world('{"town": "Paris"}' if "json_schema" in response_format else GOOD)
+
+    _, report, _ = await answered(gateway, response_format=response_format)
+
+    assert (report["cascade"]["verdict"], report["cascade"]["reason"]) == ("escalated", reason)
+
+
 async def test_end_of_a_stream_that_was_released() -> None:
     """What was sent is not taken back; that its end is bad is told, and it is not served again."""
     endless = GOOD + " and so on" * 60
@@ -268,6 +359,57 @@ async def test_race_that_the_edge_wins(stream: bool) -> None:
     assert report["cascade"]["other_cost_usd"] == pytest.approx(7 * 10.0 / 1e6)  # the input of the call that was ended
     assert len(gateway.cloud.calls) == 1
     assert slow.is_cancelled
+
+
+@dataclass(slots=True)
+class Given:
+    """What an attempt gave, as far as a cascade looks at it."""
+
+    is_discarded: bool = False
+
+    def usage(self, input_text: str) -> Mapping[str, Any]:
+        return USAGE
+
+    async def discard(self) -> None:
+        self.is_discarded = True
+
+
+class AtOnce:
+    """Upstreams of which nobody has to be waited for."""
+
+    def __init__(self, *, has_cloud: bool) -> None:
+        self.has_cloud = has_cloud
+        self.cloud = Given()
+
+    async def first_that_works(self, call: ChatCall, route: Route, make: object) -> tuple[Attempt, Given]:
+        if route.first.side == "edge":
+            return Attempt(route.first, None), Given()
+        if not self.has_cloud:
+            raise UpstreamError("down")
+        return Attempt(route.first, FRANKFURT), self.cloud
+
+
+@pytest.mark.parametrize("has_cloud", [True, False])
+async def test_race_that_ends_for_both_at_once(has_cloud: bool) -> None:
+    """The edge's answer passes, so it is delivered; the cloud's, if there is one as well, is paid for whole."""
+    body, upstreams = chat_body(), AtOnce(has_cloud=has_cloud)
+    call = ChatCall(parse_chat(body), body, OPEN_TENANT, None, {}, CollectingBackground(), Report("r"), 0.0)
+
+    async def make(at: Attempt) -> Given:
+        raise AssertionError("made by the upstreams")
+
+    async def accept(given: Given) -> None:
+        return None
+
+    cascade = Cascade(call, cast(Upstreams, upstreams), make, accept, FakeClock())
+    at, _ = await cascade.first_good(Route((EDGE_SMALL, CLOUD_FAST), ("medium",)), "race")
+
+    outcome = call.report.cascade
+    assert outcome is not None
+    assert (at.model, outcome.verdict) == (EDGE_SMALL, "accepted")
+    assert outcome.other_tokens == (15 if has_cloud else 0)
+    assert outcome.other_cost_usd == pytest.approx((10 * 10.0 + 5 * 20.0) / 1e6 if has_cloud else 0.0)
+    assert upstreams.cloud.is_discarded is has_cloud
 
 
 @pytest.mark.parametrize("stream", STREAMS)
