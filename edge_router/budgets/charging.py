@@ -102,13 +102,15 @@ class Budgets:
 
     async def _end(self, tenant: str, reservation_id: str, request_id: str, spent: "tuple[Cost, str] | None") -> None:
         """After the response. What can't be told stays reserved, and counts as spent when that expires."""
-        for wait_s in (*self._settle_again_after_s, None):
+        waits_s = iter(self._settle_again_after_s)
+        while True:
             try:
                 if spent is None:
                     await self._ledger.release(tenant, reservation_id)
                 else:
                     await self._ledger.settle(tenant, reservation_id, *spent)
             except StoreError as exc:
+                wait_s = next(waits_s, None)
                 if wait_s is None:
                     self._log.event("budget_not_settled", request_id=request_id, reason=exc.message)
                     return

@@ -44,11 +44,9 @@ class PairVerifier:
 
     def judge(self, asked: Reading, stored: Reading, cosine: float) -> Verdict:
         """`verify` for texts that were read before."""
-        comparison = compare(asked, stored)
-        if comparison.guard is not None:
-            return Verdict(0.0, comparison.guard)
-        score = self._score
-        chance = score.chance(features(asked, stored, comparison, cosine, score.words, score.unseen))
+        comparison, chance, score = compare(asked, stored), 0.0, self._score
+        if comparison.guard is None:
+            chance = score.chance(features(asked, stored, comparison, cosine, score.words, score.unseen))
         return verdict_of(comparison, chance)
 
 

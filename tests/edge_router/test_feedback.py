@@ -1,21 +1,33 @@
 """`POST /v1/feedback` and what is kept for it: records without text, per tenant, bounded in number and age."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from edge_router import feedback_records
-from edge_router.auth import hash_secret
+from edge_router import feedback, feedback_records
+from edge_router.auth import Tenant, hash_secret
+from edge_router.chat_call import ChatCall
 from edge_router.feedback import MAX_FEATURES, MAX_WAITING, FeedbackBook
 from edge_router.feedback_records import LABELLED_S, UNRATED_S, AnswerRecord, FeedbackTable, hashed_terms
 from edge_router.location import UNKNOWN
 from edge_router.replies import Reply
+from edge_router.report import Report
+from edge_router.requests import parse_chat
 from tests.edge_router.harness import SIMPLE_PROMPT, World, chat_body, error_of, read_json, read_stream
 from tests.fakes import START_S, FakeFeedbackStore, FakeRequest, MemorySql, MemoryStore
 
 SECRET = "s" * 24
+
+
+class OffsetStore(FakeFeedbackStore):
+    """Whose ratings have moved the thresholds of everyone."""
+
+    async def add(self, tenant: str, records: Sequence[AnswerRecord]) -> float:
+        await super().add(tenant, records)
+        return 0.25
 
 
 def world(**fields: Any) -> World:
@@ -199,6 +211,20 @@ async def test_bad_semantic_hit(rating: Any, told: list[tuple[str, str]]) -> Non
     await book.rate("open", "r2", rating)
 
     assert heard == told
+
+
+async def test_offsets_of_many_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An isolate remembers a bounded number of them; until it is told again, a tenant has none."""
+    monkeypatch.setattr(feedback, "MOST_TENANTS", 2)
+    asked, store = World(), OffsetStore()
+    book = FeedbackBook(store, clock=asked.clock, log=asked.log, flush_after_s=0)
+    for tenant in ("a", "b", "c"):
+        body = chat_body()
+        request, background, report = parse_chat(body), asked.background, Report(f"r-{tenant}")
+        book.note(ChatCall(request, body, Tenant(tenant), None, {}, background, report, 0.0))
+        await background.finish()
+
+    assert [book.offset(tenant) for tenant in ("a", "b", "c")] == [0.0, 0.0, 0.25]
 
 
 async def test_what_is_not_kept() -> None:

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from edge_router import region_watch
 from edge_router.errors import CloudUnavailable
 from edge_router.fleet import Fleet
 from edge_router.latency import LatencyTable
-from edge_router.location import UNKNOWN
+from edge_router.location import UNKNOWN, Location
 from edge_router.ports import Store
 from edge_router.region_watch import EXCHANGE_EVERY_S, HINT_S, RegionWatch
 from edge_router.settings import Region
@@ -125,6 +126,16 @@ async def test_region_that_can_not_be_measured() -> None:
     await isolate.look()
 
     assert isolate.fleet.rtt_ms(PARIS, VIRGINIA) is None
+
+
+async def test_many_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An isolate lies at one; of more than MAX_PLACES what was looked at is forgotten, and looked at again."""
+    monkeypatch.setattr(region_watch, "MAX_PLACES", 2)
+    isolate = Isolate(MemoryStore(), FakeClock())
+    for colo in ("CDG", "NRT", "LHR", "CDG"):
+        isolate.watch.look_later(Location(colo), isolate.background)
+
+    assert len(isolate.background) == 2 * 4
 
 
 async def test_place_that_is_not_known() -> None:

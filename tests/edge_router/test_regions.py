@@ -119,6 +119,17 @@ def test_region_that_fails_is_skipped() -> None:
     assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=False) == VIRGINIA
 
 
+def test_without_breakers() -> None:
+    """BREAKERS=off: a region that fails is called again and again, also when another isolate found it failing."""
+    fleet = Fleet(REGIONS, LatencyTable(), FakeClock(), breaks=False)
+    for _ in range(5):
+        fleet.settle(VIRGINIA, fleet.enter(VIRGINIA, is_hedge=False), "failed")
+    fleet.suspect([VIRGINIA.id])
+
+    assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=False) == VIRGINIA
+    assert set(fleet.states().values()) == {"closed"}
+
+
 @pytest.mark.parametrize(
     ("times", "expected_s"),
     [

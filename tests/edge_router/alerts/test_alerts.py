@@ -76,6 +76,18 @@ async def test_one_good_minute_between() -> None:
     assert await world.firing() == ["latency_warning"]
 
 
+async def test_minute_that_is_not_over() -> None:
+    """Is judged in the next run, when it is whole."""
+    world = Minutes([WARNING])
+    await world.minute(20)
+    await world.see(20, total_ms=SLOW_MS)
+    await world.run()
+    assert await world.pending() == []
+
+    await world.minute()
+    assert await world.pending() == ["latency_warning"]
+
+
 async def test_good_minute_that_the_cron_missed() -> None:
     """The metrics' own history counts, not what was so when the cron came."""
     world = Minutes([WARNING])

@@ -3,12 +3,14 @@
 import base64
 import hmac
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from edge_router.alerts.book import MAX_NOTICES, NOTICE_KEPT_S
 from edge_router.alerts.rules import DEFAULT_RULES
+from edge_router.alerts.watch import RUN_S
 from edge_router.settings import SettingsError, read_settings
 from tests.edge_router.alerts.world import SECRET, URL, WHSEC, Minutes
 from tests.fakes import FakeReceiver
@@ -127,6 +129,24 @@ async def test_too_many_notices() -> None:
     await world.minute(1, breakers=dict.fromkeys(regions, "open"))
 
     assert (await world.alerts.read())["notices"] == {"waiting": MAX_NOTICES, "delivered": 0, "dropped": 1}
+
+
+async def test_receiver_that_is_slow() -> None:
+    """No notice is begun after RUN_S: the next run may not overlap, and goes on with it."""
+    world = Minutes(BREAKER)
+
+    class Slow(FakeReceiver):
+        async def post(self, url: str, body: str, headers: Mapping[str, str]) -> int:
+            world.clock.advance(RUN_S + 1)
+            return await super().post(url, body, headers)
+
+    world.receiver = Slow()
+    await world.minute(1, breakers={"weur": "open", "enam": "open"})
+    in_first_run = len(world.receiver.posts)
+    await world.run()
+
+    assert in_first_run == 1
+    assert {key for _, key in sent(world)} == {"weur", "enam"}
 
 
 async def test_two_runs_at_once() -> None:

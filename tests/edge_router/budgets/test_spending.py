@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from edge_router.auth import Tenant
+from edge_router.budgets.charging import Budgets
 from edge_router.budgets.ledger import Sums
 from edge_router.budgets.money import NOTHING, Cost, nano_usd
+from edge_router.budgets.policy import parse_budget
 from edge_router.caching.policy import Lifetimes
 from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
@@ -34,7 +37,7 @@ from tests.edge_router.harness import (
     read_json,
     read_stream,
 )
-from tests.fakes import STALL, Caller, CloudCall, FakeFlights, FakeLedger, FakeUpstreamResponse
+from tests.fakes import STALL, Caller, CloudCall, FakeClock, FakeFlights, FakeLedger, FakeUpstreamResponse
 
 RICH = {"usd_day": 10, "tokens_month": 1_000_000}
 KEY = bearer("acme")
@@ -488,3 +491,20 @@ async def test_usage_that_cannot_be_read() -> None:
     reply = await ask(around, path="/v1/usage", method="GET")
 
     assert (reply.status, error_of(reply)["code"]) == (503, "budget_unavailable")
+
+
+async def test_reservation_ends_once() -> None:
+    """What is said of it after its end changes nothing: an answer costs what it cost."""
+    around, ledger = World(), FakeLedger(FakeClock())
+    budgets = Budgets(ledger, around.clock, around.log, around.new_id)
+    tenant = Tenant("acme", budget=parse_budget(RICH))
+    charge = await budgets.reserve(tenant, Cost(100, 10), Report("r"), around.background)
+    assert charge is not None
+
+    charge.settle(Cost(40, 4), "m")
+    charge.release()
+    charge.settle(Cost(90, 9), "m")
+    await around.background.finish()
+
+    day = (await ledger.sums("acme")).day
+    assert (day.spent, day.reserved) == (Cost(40, 4), NOTHING)

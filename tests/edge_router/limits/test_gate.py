@@ -1,11 +1,13 @@
 """A tenant's limits at the gateway: who is refused and told what, how long a place is held, and what failures do."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from edge_router.gateway import Gateway
+from edge_router.limits import gate
 from edge_router.limits.book import Verdict
 from edge_router.limits.leases import LEASE_S
 from edge_router.limits.policy import Limits
@@ -221,3 +223,41 @@ async def test_many_tenants() -> None:
         tenancy.world.clock.advance(0.5)
 
     assert len(local._books) < 1000
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_long_request(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps its place for as long as it runs, well beyond LEASE_S; its end makes room."""
+    monkeypatch.setattr(gate, "RENEW_AFTER_S", 0.001)
+    tenancy = Tenancy(concurrency=1, strict=strict)
+    stream = (await tenancy.ask(stream=True)).body
+    assert not isinstance(stream, str)
+    holding = asyncio.ensure_future(tenancy.world.background.finish())
+    for _ in range(5):
+        tenancy.world.clock.advance(LEASE_S / 2)
+        await asyncio.sleep(0.01)  # the timer of the lease is due before
+    assert await tenancy.statuses(1) == [429]
+
+    await Caller(stream).hear_all()
+    await holding
+    assert await tenancy.statuses(1) == [200]
+
+
+async def test_object_that_is_lost_while_a_long_request_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place is renewed again as soon as the object is back."""
+    monkeypatch.setattr(gate, "RENEW_AFTER_S", 0.001)
+    tenancy = Tenancy(concurrency=1, strict=True)
+    stream = (await tenancy.ask(stream=True)).body
+    assert not isinstance(stream, str)
+    holding = asyncio.ensure_future(tenancy.world.background.finish())
+    tenancy.limits.is_down = True
+    await asyncio.sleep(0.01)
+    tenancy.limits.is_down = False
+    tenancy.world.clock.advance(LEASE_S / 2)
+    await asyncio.sleep(0.01)
+    tenancy.world.clock.advance(LEASE_S * 0.9)
+
+    assert await tenancy.statuses(1) == [429]
+    assert set(tenancy.world.log.names()) >= {"limits_failed"}
+    await Caller(stream).hear_all()
+    await holding

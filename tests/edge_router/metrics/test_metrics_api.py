@@ -25,7 +25,7 @@ from tests.edge_router.harness import (
     read_events,
     read_json,
 )
-from tests.fakes import FakeClock, FakeMetrics, FakeUpstreamResponse
+from tests.fakes import START_S, FakeClock, FakeMetrics, FakeUpstreamResponse
 
 TOKYO = Location("NRT", 8.0, "JP", "AS", False, 35.68, 139.69)
 
@@ -60,6 +60,18 @@ async def test_requests_of_two_locations() -> None:
     assert sum(point["requests"] for point in told["series"]) == 3
     assert len(told["series"]) == 12
     assert told["series"][-1]["at_s"] <= world.clock.now_s() < told["series"][-1]["at_s"] + 5
+
+
+async def test_clocks_that_differ() -> None:
+    """What a location saw after now, by its own clock, is in the total; the series ends now."""
+    world = World(metrics=FakeMetrics(FakeClock(START_S + 20)))
+    gateway = world.gateway()
+    await world.ask(chat_body(), of=gateway)
+    told = await metrics_of(world, gateway, "?window=1m")
+
+    assert told["total"]["requests"] == 1
+    assert sum(point["requests"] for point in told["series"]) == 0
+    assert len(told["series"]) == 12
 
 
 async def test_cache_and_cloud() -> None:

@@ -98,6 +98,17 @@ async def test_recording() -> None:
     assert written == list(range(MAX_TOGETHER + 3))
 
 
+async def test_nothing_left_to_write() -> None:
+    """When the last point filled a write, the timer of the first one writes none."""
+    points, background = FakePoints(), CollectingBackground()
+    recorder = PointRecorder(points, FakeClock(), flush_after_s=0)
+    for _ in range(MAX_TOGETHER):
+        recorder.record(asked(), background, tenant="acme", status=200)
+    await background.finish()
+
+    assert [len(batch) for batch in points.batches] == [MAX_TOGETHER]
+
+
 class WeightedQuantile:
     """`quantileExactWeighted` as an aggregate of SQLite: (share, value, weight)."""
 

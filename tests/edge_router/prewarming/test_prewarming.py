@@ -3,14 +3,17 @@
 import json
 from typing import Any
 
+import pytest
+
 from edge_router.caching.answers import AnswerCache
 from edge_router.caching.sealing import Sealer
 from edge_router.gateway import Gateway
+from edge_router.prewarming import notes
 from edge_router.prewarming.notes import MAX_BODY_BYTES, HotNotes
-from edge_router.prewarming.run import MAX_REFRESHES, Prewarming
+from edge_router.prewarming.run import MAX_REFRESHES, RUN_S, Prewarming
 from edge_router.signing import parse_keys
 from tests.edge_router.harness import SIMPLE_PROMPT, World, bearer, chat_body, key_records
-from tests.fakes import FakeCipher, FakeHot
+from tests.fakes import EdgeCall, FakeCipher, FakeHot, FakeUpstreamResponse
 
 
 class Prewarmed:
@@ -151,6 +154,40 @@ async def test_runs_are_bounded() -> None:
     await warm.run()
 
     assert len(warm.world.edge.calls) == calls + MAX_REFRESHES
+
+
+async def test_run_that_takes_long() -> None:
+    """Nothing is begun after RUN_S: the next run may not overlap."""
+    warm = Prewarmed()
+    for number in range(3):
+        await warm.ask(f"What is item {number}?")
+        await warm.ask(f"What is item {number}?")
+    warm.world.clock.advance(3600)
+    calls = len(warm.world.edge.calls)
+    answer = warm.world.edge.handler
+
+    def slow(call: EdgeCall) -> FakeUpstreamResponse:
+        warm.world.clock.advance(RUN_S / 2 + 1)
+        return answer(call)
+
+    warm.world.edge.handler = slow
+    await warm.run()
+
+    assert len(warm.world.edge.calls) - calls == warm.logged["refreshed"] == 2
+
+
+async def test_too_many_questions_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes beyond the bound is not counted; those that are known are."""
+    monkeypatch.setattr(notes, "MAX_WAITING", 1)
+    warm = Prewarmed()
+    await warm.ask("One?")
+    await warm.ask("Two?")
+    for question in ("One?", "Two?", "One?"):
+        await warm.world.ask(chat_body(question), of=warm.gateway, headers=bearer())
+    await warm.world.background.finish()
+
+    (asked,) = await warm.hot.take(warm.world.clock.now_s() + 10**6, 10)
+    assert (json.loads(asked.body), asked.hits) == (chat_body("One?"), 2)
 
 
 async def test_store_that_fails_fails_no_request() -> None:

@@ -1,6 +1,7 @@
 """Pair verifier: which stored answers may be given to another question. Figures: docs/semantic-cache.md."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from edge_router.semantic.verifier import (
     is_same,
     verify,
 )
-from edge_router.semantic.weighing import PairScore, Weights, load_weights, weights_source
+from edge_router.semantic.weighing import PairScore, Weights, encoded_words, load_weights, weights_source
 
 DATA = Path(__file__).parents[2] / "data"
 MAX_WEIGHTS_BYTES = 64 * 1024
@@ -153,6 +154,19 @@ def test_weights_survive_their_file() -> None:
     exec(weights_source(weights, ["a note"]), written_again.__dict__)
 
     assert load_weights(written_again) == weights
+
+
+def test_words_as_they_are_kept() -> None:
+    """Training goes on with the words as a file gives them back: in steps, and within what a letter can hold."""
+    words, unseen = {"cat": (3.014, -0.5, 0.2, 99.0)}, (8.0, 0.0, 0.0, 0.0)
+    kept, kept_unseen = encoded_words(words, unseen)
+    written = ModuleType("written")
+    exec(weights_source(replace(load_weights(shipped), words=words, unseen=unseen), []), written.__dict__)
+
+    assert kept["cat"][:3] == pytest.approx((3.0, -0.5, 0.2))
+    assert kept["cat"][3] < 99.0
+    assert encoded_words(kept, kept_unseen) == (kept, kept_unseen)
+    assert (load_weights(written).words, load_weights(written).unseen) == (kept, kept_unseen)
 
 
 def test_score_adds_tables() -> None:
