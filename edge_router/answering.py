@@ -268,8 +268,8 @@ class Answering:
                 question,
                 accepts=lambda entry: entry.freshness(now_s, asked) == "fresh" and self._may_answer(call, entry),
             )
-        if call.report.semantic:
-            self._statistics.looked_up_by_meaning(call.tenant.id, call.background, call.report.semantic)
+        assert call.report.semantic is not None  # why not, or what was found
+        self._statistics.looked_up_by_meaning(call.tenant.id, call.background, call.report.semantic)
         return hit, embedded
 
     async def _forget_false_hit(self, tenant: str, key: str) -> None:

@@ -295,10 +295,7 @@ class _Usual:
         if len(delta) != 1 or not isinstance(text, str) or not text or len(places) != 1:
             return None
         start = data.index(places[0]) + len(places[0])
-        try:
-            found, end = scanstring(data, start)
-        except ValueError:
-            return None
+        found, end = scanstring(data, start)  # what it stands in has been parsed
         return cls(data[:start], data[end - 1 :], choice) if found == text else None
 
     def take(self, data: str) -> bool:

@@ -970,6 +970,17 @@ async def test_question_for_the_edge(policy: Literal["off", "cloud", "all"], sha
     assert bool(world.flights.keys) is shared
 
 
+async def test_question_for_the_edge_while_flights_are_down() -> None:
+    """Costs nobody an answer: the caller goes alone."""
+    world = World(single_flight="all")
+    world.flights = FakeFlights(world.cloud, edge=world.edge, is_down=True)
+    reply = await world.ask()
+
+    assert reply.status == 200
+    assert len(world.edge.calls) == 1
+    assert "flight_failed" in world.log.names()
+
+
 async def test_names_of_flights() -> None:
     """Tenants, forms, models and places never share; how usage is asked for makes no difference."""
     world = World(single_flight="cloud")

@@ -52,6 +52,14 @@ def test_entry_with_a_wrong_field(change: dict[str, Any], parts: list[str]) -> N
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
+def test_stand_in() -> None:
+    """A cloud model of the same catalog may answer in an edge model's place."""
+    cloud = {"id": "c1", "side": "cloud", "tier": "cloud-fast", "context_window_tokens": 1000}
+    catalog = parse_catalog([{**ENTRY, "stand_in": "c1"}, cloud])
+
+    assert [model.stand_in for model in catalog.models] == ["c1", None]
+
+
 @pytest.mark.parametrize("field", ["id", "side", "tier", "context_window_tokens"])
 def test_entry_without_a_required_field(field: str) -> None:
     """The message names it; an entry without an id is named by its position."""

@@ -12,6 +12,7 @@ from edge_router.latency import ENOUGH_SAMPLES, LatencyTable
 from edge_router.latency_sharing import EXCHANGE_EVERY_S, SharedLatencies
 from edge_router.replies import Reply
 from tests.edge_router.harness import (
+    CLOUD_FAST,
     COMPLEX_PROMPT,
     EDGE_LARGE,
     EDGE_SMALL,
@@ -340,3 +341,12 @@ class TestSharing:
 
         assert before == {}
         assert "edge-small-1" in json.loads(store.texts["latency:CDG"])["total"]
+
+
+async def test_cloud_without_a_region() -> None:
+    """A model that could be asked nowhere is told with its declared time, and no place."""
+    told = await explained(World(regions=()), model=CLOUD_FAST.id)
+
+    (candidate,) = told["candidates"]
+    assert (candidate["model"], candidate["region"]) == (CLOUD_FAST.id, None)
+    assert candidate["predicted_total_ms"] > 0

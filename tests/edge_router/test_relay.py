@@ -103,6 +103,32 @@ def test_native_model_that_speaks_openai() -> None:
     assert streamed_text(run(relay("native"), *openai_events("Paris."))) == "Paris."
 
 
+def test_long_native_stream() -> None:
+    """All its pieces come in chunks of one form."""
+    chunks = run(relay("native"), *native_events("Par", "is", " it", " is", "."))
+
+    assert streamed_text(chunks) == "Paris it is."
+    assert all(each.keys() == chunks[0].keys() for each in chunks)
+
+
+def test_piece_that_can_not_be_read() -> None:
+    """After pieces that could: the stream ends with an error, and nothing of that piece is sent."""
+    of = relay()
+    events = openai_events("Par", "is", "X")
+    sent = [text for piece in events for text in of.feed(piece.replace(b'"X"', rb'"\q"'))]
+
+    assert of.error is not None
+    assert streamed_text([json.loads(text) for text in sent]) == "Paris"
+
+
+def test_pieces_without_text() -> None:
+    """Between others they change nothing."""
+    of = relay()
+    chunks = run(of, *openai_events("Par", "is", "", "."))
+
+    assert streamed_text(chunks) == of.text() == "Paris."
+
+
 @pytest.mark.parametrize(
     "first",
     [

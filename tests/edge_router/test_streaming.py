@@ -32,7 +32,7 @@ from tests.edge_router.harness import (
     read_stream,
     streamed_text,
 )
-from tests.fakes import STALL, Caller, CollectingLog, FakeUpstreamResponse, RunningClock, Step
+from tests.fakes import STALL, Caller, CollectingLog, FakeClock, FakeUpstreamResponse, RunningClock, Step
 
 ASK = chat_body(COMPLEX_PROMPT, stream=True)
 BEAT_S = 0.01
@@ -471,3 +471,46 @@ async def test_edge_model_that_thinks() -> None:
 
     assert chunks[0]["nearside"]["served_by"] == "cloud"
     assert finish_reasons(chunks) == ["stop"]
+
+
+class HandClock(FakeClock):
+    """Whose timers fire when a test says so, all that are due at once, as after a loop that was held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Callable[[], None]:
+        timer = (self.now_s() + delay_s, callback)
+        self._timers.append(timer)
+        return lambda: self._timers.remove(timer) if timer in self._timers else None
+
+    def fire(self) -> None:
+        due = [timer for timer in self._timers if timer[0] <= self.now_s()]
+        for timer in due:
+            self._timers.remove(timer)
+            timer[1]()
+
+
+async def test_model_that_is_found_slow_twice_before_anyone_can_act() -> None:
+    """Ends its stream once."""
+    clock, batches = HandClock(), list[Batch]()
+    response = stream_of(STALL)
+    limits = StreamLimits(heartbeat_s=1.0, idle_s=50.0, min_tokens_per_s=1.0, grace_s=5.0)
+
+    async def opened() -> OpenStream:
+        return OpenStream("m@fra", response, relay(), ["one"])
+
+    opening = asyncio.ensure_future(opened())
+    await opening
+    chunks = LiveChunks(opening, Owner(), limits, clock, CollectingLog())
+    running = asyncio.ensure_future(chunks.run(batches.append))
+    await response.is_read.wait()
+    for _ in range(2):
+        clock.advance(9)
+        clock.fire()
+    await running
+    await chunks.aclose()
+
+    assert batches[-1] == Batch(["settled: stream_too_slow"], is_last=True)
+    assert response.cancels == 1

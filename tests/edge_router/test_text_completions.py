@@ -507,3 +507,13 @@ async def test_usage_of_a_chained_stream() -> None:
     assert told == [plain["usage"]]
     assert chunks[-1]["choices"] == []
     assert "nearside" in chunks[-1]
+
+
+async def test_stream_of_several_prompts_that_breaks() -> None:
+    """In the middle of one: the error ends the whole, with `[DONE]`, and the prompts behind it are not asked."""
+    world = edge_only(edge=edge(lambda call: FakeUpstreamResponse.stream(*native_events("one")[:1])))
+    chunks = await read_stream(await ask(world, prompt=["one", "two"], stream=True))
+
+    assert streamed(chunks) == {0: "one"}
+    assert chunks[-1]["error"]["code"] == "stream_cut"
+    assert len(world.edge.calls) == 1

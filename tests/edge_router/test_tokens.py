@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_router.tokens import MOST_LETTERS, estimate_tokens
+from edge_router.tokens import MOST_LETTERS, estimate_tokens, forget
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,16 @@ def test_any_text(text: str) -> None:
 
     assert (estimate >= 1) is bool(text)
     assert estimate <= 3 * len(text.encode("utf-8", "surrogatepass")) + 1
+
+
+def test_words_that_are_forgotten() -> None:
+    """Count as those that are known: what is remembered only saves time."""
+    text = "What is the capital of France?  Paris, since 987."
+    known = estimate_tokens(text)
+
+    forget()
+
+    assert estimate_tokens(text) == known
 
 
 def test_long_words_count_in_proportion() -> None:

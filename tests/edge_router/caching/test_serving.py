@@ -214,6 +214,21 @@ async def test_stale_answer_instead_of_an_error(is_stream: bool) -> None:
     assert reply.headers["age"] == "411"
 
 
+async def test_damaged_answer_instead_of_an_error() -> None:
+    """A stream needs an answer that can be read: without one the failure is told as it is."""
+    around = world()
+    await asked(around)
+    around.clock.advance(LATE_S + 300)
+    assert isinstance(around.store, MemoryStore)
+    for key, text in around.store.texts.items():
+        around.store.texts[key] = text.split("\n")[0] + "\n{damaged}"
+    break_down(around)
+    reply = await around.ask(chat_body(stream=True))
+
+    assert (reply.status, error_of(reply)["type"]) == (502, "upstream_error")
+    assert "fwd-status" not in reply.headers["cache-status"]
+
+
 async def test_stream_whose_models_fail_late() -> None:
     """The headers have left when the models turn out to be down: the old answer still comes in place of the error."""
     around = world(clock=RunningClock(), heartbeat_s=0.01)

@@ -29,6 +29,7 @@ from edge_router.client import (
     UnreadableAnswer,
     UpstreamFailed,
 )
+from edge_router.client.exchange import Call, Exchange
 from tests.edge_router.client.server import Pieces, content, events, failing_event, plain, refused, streamed
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -36,14 +37,14 @@ Ask = Callable[..., Completion]
 waits: list[float] = []
 
 
-def ask_blocking(handler: Handler, question: str = "Hi", *, retries: Retries = Retries(), **options: Any) -> Completion:  # noqa: B008
+def ask_blocking(handler: Handler, question: Any = "Hi", *, retries: Retries = Retries(), **options: Any) -> Completion:  # noqa: B008
     with Client(
         "http://gateway/v1", key="nsk_1", retries=retries, transport=httpx.MockTransport(handler), sleep=waits.append
     ) as client:
         return client.chat(question, **options)
 
 
-def ask_async(handler: Handler, question: str = "Hi", *, retries: Retries = Retries(), **options: Any) -> Completion:  # noqa: B008
+def ask_async(handler: Handler, question: Any = "Hi", *, retries: Retries = Retries(), **options: Any) -> Completion:  # noqa: B008
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
@@ -361,3 +362,78 @@ def test_connection_errors_have_a_type(ask: Ask) -> None:
 
 def test_key_is_not_shown() -> None:
     assert "nsk_" not in repr(Client(key="nsk_1", transport=httpx.MockTransport(lambda _: plain("x"))))
+
+
+def test_messages_of_a_conversation(ask: Ask) -> None:
+    """As in OpenAI's API."""
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    handler, requests = in_turn(plain("Hello."))
+
+    ask(handler, messages)
+
+    assert json.loads(requests[0].content)["messages"] == messages
+
+
+def test_answer_that_only_calls_tools(ask: Ask) -> None:
+    """Has no text."""
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    done = ask(lambda _: httpx.Response(200, json=body))
+
+    assert (done.text, done.tool_calls, done.finish_reason) == ("", calls, "tool_calls")
+
+
+def test_stream_without_a_finish_reason(ask: Ask) -> None:
+    """Is not whole, whatever it says of its end."""
+    with pytest.raises(StreamFailed) as caught:
+        ask(lambda _: streamed(content("Half"), b"data: [DONE]\n\n"), stream=True)
+
+    assert (caught.value.code, caught.value.text) == ("stream_cut", "Half")
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        pytest.param(Completion(usage={"completion_tokens": 11}, ttft_s=0.5, last_content_s=1.5), 10.0, id="stream"),
+        pytest.param(Completion(usage={"completion_tokens": 11}), None, id="plain"),
+        pytest.param(Completion(usage={"completion_tokens": 1}, ttft_s=0.5, last_content_s=1.5), None, id="one token"),
+        pytest.param(Completion(usage={"completion_tokens": 9}, ttft_s=0.5, last_content_s=0.5), None, id="at once"),
+    ],
+)
+def test_tokens_per_s(completion: Completion, expected: float | None) -> None:
+    """After the first content; unknown where there is nothing to measure."""
+    assert completion.tokens_per_s == expected
+
+
+@pytest.mark.parametrize(("heard_s", "phase"), [(60.0, "first_token"), (300.0, "total")])
+def test_heartbeats_of_a_blocking_stream(heard_s: float, phase: str) -> None:
+    """They keep a connection open, and are no answer: the limits hold all the same."""
+    call = Call({}, {}, Timeouts(first_token_s=60.0, total_s=heard_s), started_s=0.0)
+    exchange = Exchange(call, attempt=1, now_s=0.0 if phase == "first_token" else 299.0)
+    exchange.open(200, {"content-type": "text/event-stream"})
+    exchange.feed(b": keep-alive\n\n", heard_s - 0.5)
+
+    with pytest.raises(TimedOut) as caught:
+        exchange.feed(b": keep-alive\n\n", heard_s)
+
+    assert caught.value.phase == phase
+
+
+async def test_stream_of_the_asyncio_client() -> None:
+    """Iterated over for its texts; then a coroutine function is told the whole."""
+    told: list[str] = []
+
+    async def note(completion: Completion) -> None:
+        await asyncio.sleep(0)
+        told.append(completion.text)
+
+    async with (
+        AsyncClient(transport=httpx.MockTransport(lambda _: streamed(events("Yes. ", "No.")))) as client,
+        client.stream("Hi", on_complete=note) as stream,
+    ):
+        texts = [text async for text in stream]
+
+    assert texts == ["Yes. ", "No."]
+    assert told == ["Yes. No."]

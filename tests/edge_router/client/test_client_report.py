@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, fields
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +70,11 @@ def test_nonsense_is_unknown(body: dict[str, object]) -> None:
     read = read_report({"server-timing": "a;dur=x, b, ;dur="}, body)
 
     assert read.served_by is None or read.served_by == body["served_by"]
+
+
+@pytest.mark.parametrize(
+    ("served_by", "expected"), [("exact-cache", True), ("semantic-cache", True), ("cloud", False), (None, False)]
+)
+def test_cached(served_by: str | None, expected: bool) -> None:
+    """Whether no model was asked for it."""
+    assert EdgeReport(served_by=served_by).is_cached is expected

@@ -108,3 +108,14 @@ def test_any_conversation(before: list[dict[str, Any]], question: str, budget: i
     assert all(any(kept["role"] == message["role"] for message in roles) for kept in fitted.messages)
     assert [m for m in fitted.messages if m["role"] == "system"] == [m for m in messages if m["role"] == "system"]
     assert fitted.messages[-1]["content"].split()[-1:] == question.split()[-1:] or not question.strip()
+
+
+def test_words_without_end() -> None:
+    """Where there is no sentence to cut at and no space, the cut is anywhere; beginning and end stay."""
+    fitted = fit([say("user", "x1y2" * 400)], budget_tokens=100)
+
+    (message,) = fitted.messages
+    beginning, _, ending = message["content"].partition(f" {GAP} ")
+    assert set(beginning + ending) == set("x1y2")
+    assert len(beginning) < len(ending)
+    assert fitted.tokens <= 100

@@ -282,6 +282,20 @@ async def test_damaged_entry(body: str) -> None:
     assert chunks[-1]["nearside"]["cache"].get("similarity") is None
 
 
+async def test_answer_stored_without_its_question() -> None:
+    """The vector points to an answer that was stored anew by somebody who does not look up by meaning: it can't be told
+    what that answers.
+    """
+    around = world()
+    await asked(around)
+    assert isinstance(around.store, MemoryStore)
+    around.store.texts.clear()  # as when its time is over
+    await asked(around, semantic_cache=False)
+    reply = await asked(around, SAME)
+
+    assert outcome(reply) == ("edge-model", "miss")
+
+
 # Who has it
 
 

@@ -18,11 +18,12 @@ from tests.edge_router.harness import (
     World,
     chat_body,
     cloud,
+    completion,
     error_of,
     read_stream,
 )
 from tests.edge_router.tracing.otlp import attributes, read_spans, resource_of
-from tests.fakes import FakeReceiver, FakeUpstreamResponse
+from tests.fakes import FakeCloudRegions, FakeFlights, FakeReceiver, FakeUpstreamResponse
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "rojo=1"}
@@ -116,6 +117,18 @@ async def test_attributes() -> None:
     assert resource_of(body)["service.name"] == "nearside"
     assert "xyzzy" not in body
     assert not re.search(r"Paris", body)
+
+
+async def test_call_that_others_share() -> None:
+    """Is told as a truth value."""
+    landed = FakeUpstreamResponse.plain(completion())
+    regions = FakeCloudRegions(lambda call: landed)
+    traced = Traced(single_flight="cloud", flights=FakeFlights(regions, landed))
+    await traced.ask(chat_body(COMPLEX_PROMPT, model=CLOUD_FAST.id), headers=SAMPLED)
+    told = attributes((await traced.spans())[0])
+
+    assert told["nearside.collapsed"] is True
+    assert "nearside.hedged" not in told
 
 
 async def test_times() -> None:
