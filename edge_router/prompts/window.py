@@ -1,13 +1,14 @@
 """Fitting a conversation into a context window: what is oldest goes first.
 
-Kept always: instructions (system, developer) and the last message. Then whole turns from the newest backwards; an
+Kept always: instructions (system, developer) and the last turn. Then whole turns from the newest backwards; an
 assistant's tool calls and their results stay together. The first turn that does not fit is cut at a sentence, if it is
-plain text, and all before it go. If the last message alone is too long, sentences from its middle go.
+plain text, and all before it go. If the last turn alone is too long, the middle of its longest message goes.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 from ..errors import RequestRejected
@@ -35,7 +36,7 @@ class Fitted:
 def fit(messages: Sequence[Message], *, budget_tokens: int) -> Fitted:
     """budget_tokens: the window less what is reserved for the answer and for tools.
 
-    Raises RequestRejected (`context_length_exceeded`) when the instructions alone leave no room.
+    Raises RequestRejected (`context_length_exceeded`) when instructions and what can't be cut leave no room.
     """
     fixed = [i for i, message in enumerate(messages) if message.get("role") in INSTRUCTIONS]
     turns = _turns(messages, skip=set(fixed))
@@ -50,10 +51,10 @@ def fit(messages: Sequence[Message], *, budget_tokens: int) -> Fitted:
     kept: dict[int, Any] = {i: messages[i] for i in fixed}
     cut = 0
     spent = sum(_cost(messages[i]) for i in last)
-    if spent <= left:
-        kept.update((i, messages[i]) for i in last)
-    else:
-        kept[last[-1]] = _without_middle(messages[last[-1]], left)
+    kept.update((i, messages[i]) for i in last)
+    if spent > left:
+        longest = max(last, key=lambda i: _cost(messages[i]))
+        kept[longest] = _without_middle(messages[longest], left - (spent - _cost(messages[longest])))
         cut, spent, turns = 1, left, []
     left -= spent
     while turns:
@@ -109,7 +110,7 @@ def _ending(message: Message, left: int) -> Message | None:
 def _without_middle(message: Message, left: int) -> Message:
     """A third for the beginning, the rest for the end, where the question usually stands."""
     text = message.get("content")
-    if not isinstance(text, str):
+    if not isinstance(text, str) or message.get("tool_calls") or left < LEAST_CUT_TOKENS:
         raise RequestRejected(
             "The last message does not fit, and only text can be cut.", param="messages", code="context_length_exceeded"
         )
@@ -137,20 +138,19 @@ def _short_enough(sentence: str, most: int) -> list[str]:
 
 
 def _last(sentences: Sequence[str], left: int) -> str:
-    kept: list[str] = []
-    for sentence in reversed(sentences):
-        left -= estimate_tokens(sentence)
-        if left < 0:
-            break
-        kept.append(sentence)
-    return "".join(reversed(kept))
+    kept = sentences[len(sentences) - _fitting(reversed(sentences), left) :]
+    while estimate_tokens("".join(kept)) > left:
+        kept = kept[1 + len(kept) // 8 :]
+    return "".join(kept)
 
 
 def _first(sentences: Sequence[str], left: int) -> str:
-    kept: list[str] = []
-    for sentence in sentences:
-        left -= estimate_tokens(sentence)
-        if left < 0:
-            break
-        kept.append(sentence)
+    kept = sentences[: _fitting(sentences, left)]
+    while estimate_tokens("".join(kept)) > left:
+        kept = kept[: len(kept) - 1 - len(kept) // 8]
     return "".join(kept)
+
+
+def _fitting(sentences: Iterable[str], left: int) -> int:
+    """How many, each counted by itself. Together they may be more: what is rounded down a hundred times adds up."""
+    return sum(1 for _ in takewhile(lambda total: total <= left, accumulate(map(estimate_tokens, sentences))))

@@ -77,6 +77,13 @@ def test_last_message_too_long() -> None:
         pytest.param(
             [{"role": "user", "content": [{"type": "text", "text": SENTENCE * 100}]}], id="parts, which are not cut"
         ),
+        pytest.param(
+            [say("assistant", SENTENCE * 20, tool_calls=[{"id": "c1"}]), say("tool", "Fine.")], id="a long call"
+        ),
+        pytest.param(
+            [say("assistant", "", tool_calls=[{"id": "c"}]), *(say("tool", SENTENCE * 5) for _ in range(3))],
+            id="too many results",
+        ),
     ],
 )
 def test_what_can_not_fit(messages: list[dict[str, Any]]) -> None:
@@ -119,3 +126,34 @@ def test_words_without_end() -> None:
     assert set(beginning + ending) == set("x1y2")
     assert len(beginning) < len(ending)
     assert fitted.tokens <= 100
+
+
+@pytest.mark.parametrize("question", ["And now?", ""], ids=["before the question", "the question itself"])
+def test_many_short_sentences(question: str) -> None:
+    """Together they are more tokens than one by one; the whole is what has to fit."""
+    numbers = say("user", "1 . 12. " * 400)
+
+    fitted = fit([numbers, say("user", question)] if question else [numbers], budget_tokens=900)
+
+    assert fitted.cut == 1
+    assert 600 < fitted.tokens <= 900
+
+
+def test_tool_result_that_does_not_fit() -> None:
+    """Is cut, and stays with the call that asked for it and with the other results: alone it would be refused."""
+    calls = [{"id": f"c{i}", "type": "function", "function": {"name": "f", "arguments": "{}"}} for i in range(2)]
+    messages = [
+        say("user", "Call it"),
+        say("assistant", "", tool_calls=calls),
+        say("tool", "First. " + SENTENCE * 100 + "Last.", tool_call_id="c0"),
+        say("tool", "Fine.", tool_call_id="c1"),
+    ]
+
+    fitted = fit(messages, budget_tokens=300)
+
+    assert [message["role"] for message in fitted.messages] == ["assistant", "tool", "tool"]
+    assert fitted.messages[1]["content"].startswith("First. ")
+    assert fitted.messages[1]["content"].endswith(" Last.")
+    assert fitted.messages[2] == messages[3]
+    assert (fitted.dropped, fitted.cut) == (1, 1)
+    assert fitted.tokens <= 300
