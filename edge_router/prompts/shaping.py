@@ -88,7 +88,7 @@ def _optimize(shaping: _Shaping) -> None:
             shorter = optimize(content)
             shaping.messages[i] = {**message, "content": shorter.text}
             before, after = before + shorter.original_tokens, after + shorter.optimized_tokens
-        elif isinstance(content, list):
+        else:
             parts = [_optimized_part(part) for part in content]
             shaping.messages[i] = {**message, "content": [part for part, _, _ in parts]}
             before, after = before + sum(b for _, b, _ in parts), after + sum(a for _, _, a in parts)

@@ -190,3 +190,54 @@ async def test_what_is_no_input_is_the_upstreams_to_judge(asked: object, tmp_pat
     await ask(embedding_service(embedder, tmp_path), asked)
 
     assert embedder.inputs == [asked]
+
+
+async def test_lists_of_tokens(tmp_path: Path) -> None:
+    """One list is one input; several callers' go together."""
+    embedder = Embedder()
+    app = embedding_service(embedder, tmp_path)
+    embedder._answer = lambda texts: {  # type: ignore[method-assign]
+        "data": [{"index": i, "embedding": [float(len(text))]} for i, text in enumerate(texts)]
+    }
+
+    answers = await asyncio.gather(ask(app, [1, 2, 3]), ask(app, [4]))
+
+    assert [answer.json()["data"][0]["embedding"] for answer in answers] == [[3.0], [1.0]]
+    assert embedder.inputs == [[[1, 2, 3], [4]]]
+    assert all("usage" not in answer.json() for answer in answers)  # nobody counted
+
+
+async def test_caller_who_leaves_while_the_others_wait(tmp_path: Path) -> None:
+    """Their answers come, and their refusals are their own."""
+    embedder = Embedder()
+    embedder.gate.clear()
+    app = embedding_service(embedder, tmp_path)
+    calls = [asyncio.create_task(ask(app, text)) for text in ("a", "bad", "left", "b")]
+    async with asyncio.timeout(2):
+        while not embedder.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    calls[2].cancel()
+    await asyncio.gather(calls[2], return_exceptions=True)
+    embedder.gate.set()
+    answers = await asyncio.gather(calls[0], calls[1], calls[3])
+
+    assert [answer.status_code for answer in answers] == [200, 400, 200]
+
+
+async def test_caller_who_leaves_before_the_answer_is_handed_out(tmp_path: Path) -> None:
+    """Good or bad, it goes to those who are there."""
+    for fails, status in ((False, 200), (True, 502)):
+        embedder = Embedder(fails=fails)
+        embedder.gate.clear()
+        app = embedding_service(embedder, tmp_path)
+        calls = [asyncio.create_task(ask(app, text)) for text in ("left", "a")]
+        async with asyncio.timeout(2):
+            while not embedder.asked:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+        calls[0].cancel()
+        await asyncio.gather(calls[0], return_exceptions=True)
+        embedder.gate.set()
+
+        assert (await calls[1]).status_code == status

@@ -1,6 +1,7 @@
 """A wrong setting stops the start with one line that names it and shows no value."""
 
 import os
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -128,3 +129,18 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
     assert (started["host"], started["port"], started["timeout_graceful_shutdown"]) == ("0.0.0.0", 0, 3 + SPARE_S)
     assert "example:" in capsys.readouterr().out
+
+
+def test_command_line_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told how many they are, and where they count together: where it was said, or in a new folder."""
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: None)
+    environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    monkeypatch.setattr(os, "environ", environment)
+
+    main(["--workers", "2"])
+    made = environment["PROMETHEUS_MULTIPROC_DIR"]
+    main(["--workers", "3"])
+
+    assert Path(made).is_dir()
+    assert (environment["PROMETHEUS_MULTIPROC_DIR"], environment["WEB_CONCURRENCY"]) == (made, "3")
+    Path(made).rmdir()

@@ -108,3 +108,20 @@ def test_optimizing_twice(text: str) -> None:
     once = optimize(text)
 
     assert optimize(once.text).optimized_tokens <= once.optimized_tokens
+
+
+def test_example_with_a_form_of_its_own() -> None:
+    """Lines are a form: such an example is not cut, however long; one in prose is."""
+    sentences = ["The tide comes in twice a day and goes out again."] * 12
+    prose, lines = "Example: " + " ".join(sentences), "Example:\n" + "\n".join(sentences)
+
+    assert len(optimize(prose).text) < len(prose)
+    assert optimize(lines).text == lines
+
+
+@pytest.mark.parametrize("start", ["# ", "// ", ">>> ", "$ ", "@"])
+def test_lines_that_begin_like_code(start: str) -> None:
+    """Comments, prompts of a shell and decorators stay as they are."""
+    text = f"Explain this.\n{start}please kindly note that in order to run"
+
+    assert optimize(text).text == text

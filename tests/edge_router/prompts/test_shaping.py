@@ -224,3 +224,21 @@ async def test_optimizing_what_is_short_or_in_parts(content: Any) -> None:
 
     expected = content if isinstance(content, str) else [{"type": "text", "text": SHORT}]
     assert body["messages"][0]["content"] == expected
+
+
+async def test_complexity_without_a_system_prompt() -> None:
+    """The record names one for others: nothing is added."""
+    body, report = await sent(
+        World(scorer=FixedScore(0.0)), chat_body(), prompts={"system_prompts": {"complex": "Think."}}
+    )
+
+    assert body["messages"] == chat_body()["messages"]
+    assert "prompt" not in report
+
+
+async def test_conversation_that_fits_as_it_is() -> None:
+    """Asking for fitting changes nothing then."""
+    body, report = await sent(World(), chat_body(fit_context=True))
+
+    assert body["messages"] == chat_body()["messages"]
+    assert "prompt" not in report

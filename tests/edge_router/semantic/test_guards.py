@@ -30,6 +30,7 @@ REFUSED = [
     ("negation", "Why can I see it?", "Why can't I see it?"),
     ("negation", "I want these emails", "I no longer want these emails"),
     ("negation", "Is it safe to eat?", "Is it unsafe to eat?"),
+    ("negation", "Is an unkind answer impolite?", "Is a polite answer here?"),
     ("negation", "Are you able to come?", "Are you unable to come?"),
     ("quoted", 'What does "bank" mean?', 'What does "bench" mean?'),
     ("quoted", "What does `git pull` do?", "What does `git push` do?"),
@@ -78,6 +79,8 @@ def test_every_guard_is_shown() -> None:
         pytest.param("How old is the king?", "What is the age of the king?", id="question of a measure"),
         pytest.param("What is the difference between a and b?", "How do b and a differ?", id="symmetric"),
         pytest.param("Is the UN useful?", "Is the United Nations useful?", id="acronym"),
+        pytest.param("Is OCR useful?", "Is optical character recognition useful?", id="initials"),
+        pytest.param("What is a snowplow?", "What is a snow plow?", id="one word or two"),
         pytest.param("What is my colour?", "What is my color?", id="spelling"),
     ],
 )
@@ -103,6 +106,7 @@ def test_spared(asked: str, stored: str) -> None:
         ("tense", "Who is the president?", "Who was the president?"),
         ("extra_number", "Name some kings", "Name 3 kings"),
         ("empty", "What is that?", "Who are you?"),
+        ("and_or", "Is it safe to eat eggs and bacon?", "Is it safe to eat eggs or bacon?"),
     ],
 )
 def test_doubted(doubt: str, asked: str, stored: str) -> None:

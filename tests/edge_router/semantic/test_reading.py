@@ -111,6 +111,8 @@ def test_remembered() -> None:
         ("how hot is °C", ("temperature", "celsius")),
         ("it is o'clock", ("o'clock",)),
         ("a co-worker", read("a coworker").said),
+        ("the log-in", read("the login").said),
+        ("wake at 5am", ("wake", "am_time")),
     ],
 )
 def test_odd_words(text: str, said: tuple[str, ...]) -> None:
