@@ -55,7 +55,7 @@ def ended() -> Iterator[list[int]]:
 
 
 async def test_sigterm(ended: list[int]) -> None:
-    """`/ready` says no at once while calls are still taken; the server hears of it after notice_s, or at a second one."""
+    """`/ready` says no at once while calls are taken; the server hears of it after notice_s, or at a second one."""
     app = service(FakeUpstream.plain(COMPLETION), notice_s=60.0)
     async with app.router.lifespan_context(app):
         before = await call(app, "GET", "/ready")

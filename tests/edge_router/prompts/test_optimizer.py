@@ -125,3 +125,10 @@ def test_lines_that_begin_like_code(start: str) -> None:
     text = f"Explain this.\n{start}please kindly note that in order to run"
 
     assert optimize(text).text == text
+
+
+def test_phrase_before_a_sign() -> None:
+    """Stays: what the sign belongs to would be left behind."""
+    text = "Explain the tides, please — and the moon, kindly +."
+
+    assert optimize(text).text == text
