@@ -48,7 +48,8 @@ def features(
             rarest = rare
     rare_shared = rarest_shared = shared_score = 0.0
     commonest_shared = 20.0 if shared else 0.0
-    for word in shared:
+    # In order: sets have another one in another process, and sums of floats another last digit, which may choose a bin.
+    for word in sorted(shared):
         rare, _, score, _ = get(word, unseen)
         rare_shared += rare
         shared_score += score
@@ -59,7 +60,7 @@ def features(
     token_score = 0.0
     list_a, list_b = a.tokens, b.tokens
     tokens_a, tokens_b = set(list_a), set(list_b)
-    for token in tokens_a ^ tokens_b:
+    for token in sorted(tokens_a ^ tokens_b):
         if token in words:
             token_score += words[token][3]
     size_a, size_b = len(list_a), len(list_b)

@@ -25,6 +25,7 @@ def split(*pieces: str) -> list[str]:
         pytest.param("See e.g. Paris, i.e. France. Good.", ["See e.g. Paris, i.e. France.", "Good."], id="e.g."),
         pytest.param("J. R. R. Tolkien wrote it. So did I. Then he slept.", 3, id="initials, but not I"),
         pytest.param("Pi is 3.14 and v1.2.3 is out. Fine.", ["Pi is 3.14 and v1.2.3 is out.", "Fine."], id="decimals"),
+        pytest.param("It costs 5 $. Pay it.", ["It costs 5 $.", "Pay it."], id="no word before the stop"),
         pytest.param("Yahoo! was first. visit example.com.", 1, id="a lower-case letter goes on"),
         pytest.param("Das gilt z.B. Montags. Danach nicht.", 2, id="German"),
         pytest.param(

@@ -1,6 +1,8 @@
 """Pair verifier: which stored answers may be given to another question. Figures: docs/semantic-cache.md."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -201,3 +203,27 @@ def test_own_weights() -> None:
     sure = Weights({}, (8.0, 0.0, 0.0, 0.0), ((),) * len(FEATURES), (), 500)
 
     assert is_same(PairVerifier(sure).verify("How can I sleep?", "How do I sleep?", 0.2))
+
+
+SCORED = """
+import json, sys
+from edge_router.semantic.verifier import verify
+print(json.dumps([verify(row["text_a"], row["text_b"], float(row["cosine"])).score for row in json.load(sys.stdin)]))
+"""
+
+
+def test_score_in_another_process() -> None:
+    """Is the same to the last digit: isolates hash words otherwise, and a threshold is a threshold."""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", SCORED],
+            input=json.dumps(PARAPHRASES),
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(DATA.parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(printed) == 1
