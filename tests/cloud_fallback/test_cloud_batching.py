@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edge_router.cloud_api import DEADLINE_HEADER
 from tests.cloud_fallback.harness import ScriptedBody, call, service
 
 CATALOG = """
@@ -241,3 +242,46 @@ async def test_caller_who_leaves_before_the_answer_is_handed_out(tmp_path: Path)
         embedder.gate.set()
 
         assert (await calls[1]).status_code == status
+
+
+async def test_callers_who_leave_before_a_refusal(tmp_path: Path) -> None:
+    """Nothing is asked for them when the batch is taken apart."""
+    embedder = Embedder()
+    embedder.gate.clear()
+    app = embedding_service(embedder, tmp_path)
+    calls = [asyncio.create_task(ask(app, text)) for text in ("left", "left too", "bad", "b")]
+    async with asyncio.timeout(2):
+        while not embedder.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    for each in calls[:2]:
+        each.cancel()
+    await asyncio.gather(*calls[:2], return_exceptions=True)
+    embedder.gate.set()
+
+    assert [answer.status_code for answer in await asyncio.gather(*calls[2:])] == [400, 200]
+    assert embedder.inputs == [["left", "left too", "bad", "b"], ["bad", "b"], ["bad"], ["b"]]
+
+
+async def test_batch_that_is_full_with_one_call(tmp_path: Path) -> None:
+    """Waits for no others."""
+    embedder = Embedder()
+    app = embedding_service(embedder, tmp_path, "{ window_ms = 1000, max_items = 2 }")
+
+    await ask(app, ["a", "b"])
+
+    assert embedder.inputs == [["a", "b"]]
+
+
+async def test_deadline_of_a_batch(tmp_path: Path) -> None:
+    """Is each caller's own: who can't wait is told, and the others get their answer."""
+    embedder = Embedder()
+    embedder.gate.clear()
+    app = embedding_service(embedder, tmp_path)
+    body = {"model": "embedder", "input": "a"}
+    patient = asyncio.create_task(ask(app, "b"))
+
+    hurried = await call(app, "POST", "/v1/embeddings", body, {DEADLINE_HEADER: "50"})
+    embedder.gate.set()
+
+    assert (hurried.status_code, (await patient).status_code) == (504, 200)

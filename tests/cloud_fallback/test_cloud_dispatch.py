@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cloud_fallback import upstream
 from cloud_fallback.breaker import MIN_CALLS
 from tests.cloud_fallback.harness import COMPLETION, DONE, STALL, ScriptedBody, call, chunk, events, service
 
@@ -343,3 +344,29 @@ async def test_stalled_upstream_counts_as_failed(app: Callable[..., Any]) -> Non
         await call(made, "POST", "/v1/chat/completions", body)
 
     assert (await call(made, "GET", "/ready")).json()["open_breakers"]["one"] == ["single"]
+
+
+async def test_full_equal_hides_no_failure(app: Callable[..., Any]) -> None:
+    """Of two upstreams one failed and the other had no place: the answer tells of the failure."""
+    hosts = Hosts(one=[BUSY], two=[60.0])
+    made = app(hosts, attempts=1, first_byte_timeout_s=60.0)
+    busy = asyncio.create_task(ask(made, "narrow"))
+    while not hosts.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+    response = await ask(made, "twin")
+    busy.cancel()
+
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+
+
+async def test_health_of_many_models(app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is kept of those that were asked last; another one begins anew."""
+    monkeypatch.setattr(upstream, "MAX_MODELS", 1)
+    made = app(Hosts(one=[BUSY], two=[OK]), attempts=1)
+    for _ in range(MIN_CALLS):
+        await ask(made, "single")
+    closed = (await ask(made, "single")).json()["error"]["code"]
+    await ask(made, "rich")
+
+    assert (closed, (await ask(made, "single")).json()["error"]["code"]) == ("upstream_open", "upstream_error")

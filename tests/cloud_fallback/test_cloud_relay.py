@@ -222,3 +222,11 @@ def test_usage_is_kept() -> None:
     stream.feed(chunk(usage=None) + chunk(choices=[], usage={"prompt_tokens": 3}) + DONE)
 
     assert stream.usage == {"prompt_tokens": 3}
+
+
+def test_odd_choices_are_passed_on() -> None:
+    """What is none is the caller's to judge, and no choice that would have to end."""
+    odd = chunk(choices=["x", {"index": "1"}])
+    finished = chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+
+    assert relay(chunk() + odd + finished + DONE) == chunk() + odd + finished + DONE

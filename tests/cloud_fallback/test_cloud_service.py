@@ -461,3 +461,13 @@ async def test_lifespan() -> None:
     await service(FakeUpstream())({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
 
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_body_that_does_not_arrive() -> None:
+    """Is waited for as long as body_timeout_s; then the caller is told, and nobody is asked."""
+    upstream = FakeUpstream()
+    talk = Conversation(service(upstream, body_timeout_s=0.02), {"model": "gpt-4o"})
+    talk._request[0]["more_body"] = True
+    await talk.task
+
+    assert (talk.status, upstream.asked) == (408, [])

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from cloud_fallback import app as app_module
 from cloud_fallback import shared
+from cloud_fallback.breaker import MIN_CALLS
 from cloud_fallback.metrics import Metrics
 from cloud_fallback.shared import MemoryState, RedisState, SharedState
 from edge_router.signing import Key, sign
@@ -156,3 +158,75 @@ async def test_service_without_its_redis() -> None:
     assert statuses == [200, 401]
     assert (ready.status_code, ready.json()["store"]) == (200, "down")
     assert json.dumps(ready.json()).count("redis") == 0
+
+
+async def test_breaker_that_another_replica_opened(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opens here as well."""
+    monkeypatch.setattr(app_module, "MIRROR_EVERY_S", 0.01)
+    monkeypatch.setattr(app_module, "drain_on_sigterm", lambda drain: None)
+    one, other = (service(FakeUpstream.plain({}, 500), redis_url=redis_url) for _ in range(2))
+    body = json.loads(BODY)
+    async with one.router.lifespan_context(one), other.router.lifespan_context(other):
+        await call(other, "POST", PATH, body)
+        for _ in range(MIN_CALLS):
+            await call(one, "POST", PATH, body)
+        async with asyncio.timeout(5):
+            while not any((await call(other, "GET", "/ready")).json()["open_breakers"].values()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        counted = (await call(one, "GET", "/metrics")).text
+
+    assert 'nearside_cloud_breaker_opened_total{upstream="default"} 1.0' in counted
+
+
+async def test_bug_in_the_telling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is logged, and the telling goes on."""
+    monkeypatch.setattr(app_module, "MIRROR_EVERY_S", 0.001)
+    monkeypatch.setattr(app_module, "drain_on_sigterm", lambda drain: None)
+    asked = asyncio.Event()
+    failures = iter([RuntimeError("a bug")])
+
+    async def opened_elsewhere(self: MemoryState) -> list[tuple[str, str]]:
+        for failure in failures:
+            raise failure
+        asked.set()
+        return [("nobody", "m")]
+
+    monkeypatch.setattr(MemoryState, "opened_elsewhere", opened_elsewhere)
+    app = service(FakeUpstream())
+    async with app.router.lifespan_context(app), asyncio.timeout(5):
+        await asked.wait()
+
+    assert "mirror_failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("processes", "is_warned"), [("1", False), ("2", True)])
+async def test_several_processes_without_redis(
+    processes: str, is_warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each knows its own nonces only, which is said at the start; keys that are set are no reason for a warning."""
+    monkeypatch.setenv("WEB_CONCURRENCY", processes)
+    monkeypatch.setattr(app_module, "drain_on_sigterm", lambda drain: None)
+    app = service(FakeUpstream(), fallback_auth="keys", fallback_keys=f"k:{KEY.secret.hex()}")
+    async with app.router.lifespan_context(app):
+        pass
+
+    told = capsys.readouterr().err
+    assert ("replay_window_per_worker" in told) is is_warned
+    assert "auth_open" not in told
+
+
+async def test_spending_of_another_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins at nothing."""
+    state = MemoryState()
+    await state.add_spent({"m": 1.0})
+    monkeypatch.setattr(shared, "_today", lambda: "20991231")
+
+    assert await state.add_spent({"m": 0.5}) == {"m": 0.5}
+
+
+async def test_process_by_itself() -> None:
+    """Hears nothing of others, and its memory is always there."""
+    state = MemoryState()
+    await state.tell_opened("up", "m")
+
+    assert (await state.opened_elsewhere(), await state.is_up()) == ([], True)

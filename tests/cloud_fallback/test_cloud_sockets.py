@@ -4,10 +4,13 @@ import asyncio
 import json
 import socket
 
+import httpx
+import pytest
 import uvicorn
 
 from cloud_fallback.app import create_app
 from cloud_fallback.settings import Settings
+from cloud_fallback.transport import AiohttpTransport
 from tests.cloud_fallback.harness import DONE, chunk
 
 
@@ -82,3 +85,28 @@ async def test_disconnect_and_reuse() -> None:
         await serving
     behind.close()
     await behind.wait_closed()
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that takes a call and answers nothing."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+async def test_connections_that_fail() -> None:
+    """Are told as httpx tells them, so that the rest knows what may be tried again."""
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = AiohttpTransport(connect_timeout_s=5, keepalive_s=5, trust_env=False)
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"http://127.0.0.1:{port}/")
+        server.close()
+        await server.wait_closed()
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://127.0.0.1:{port}/")
+
+
+async def test_pool_that_was_never_used() -> None:
+    """Has nothing to close."""
+    await AiohttpTransport(connect_timeout_s=5, keepalive_s=5, trust_env=False).aclose()

@@ -1,6 +1,7 @@
 """Traces: one span a request, one an upstream call, joined to the caller's, without a prompt."""
 
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +61,20 @@ def test_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     assert isinstance(make_tracer("weur"), OpenTelemetryTracer)
+
+
+def test_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are an extra: where they were not installed there are no traces, and calls go on."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+
+    assert make_tracer("weur") is NO_TRACER
+
+
+async def test_request_without_a_model(spans: InMemorySpanExporter) -> None:
+    """Has a span that names none."""
+    await call(service(FakeUpstream()), "GET", "/health")
+
+    (server,) = spans.get_finished_spans()
+    assert server.attributes is not None
+    assert "gen_ai.request.model" not in server.attributes
