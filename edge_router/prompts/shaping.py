@@ -83,7 +83,7 @@ def _optimize(shaping: _Shaping) -> None:
     for i, message in enumerate(shaping.messages):
         if message.get("role") not in ("user", *INSTRUCTIONS):
             continue
-        content = message.get("content")
+        content = message["content"]
         if isinstance(content, str):
             shorter = optimize(content)
             shaping.messages[i] = {**message, "content": shorter.text}
