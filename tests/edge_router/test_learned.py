@@ -152,6 +152,13 @@ def test_quality_floor_follows_the_curve() -> None:
     ]  # fmt: skip
 
 
+def test_thresholds_by_quality() -> None:
+    """The cloud begins where the floor says."""
+    router = LearnedRouter(tiny_weights())
+
+    assert router.thresholds(edge_share=None, quality_floor=0.8).cloud_fast == router.threshold_for_quality_floor(0.8)
+
+
 @pytest.mark.parametrize("floor", [-0.1, 1.1, float("nan")])
 def test_quality_floor_out_of_range(floor: float) -> None:
     with pytest.raises(ValueError, match="quality_floor must be in"):

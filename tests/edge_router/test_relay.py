@@ -121,6 +121,16 @@ def test_piece_that_can_not_be_read() -> None:
     assert streamed_text([json.loads(text) for text in sent]) == "Paris"
 
 
+@pytest.mark.parametrize("reason", [7, {"type": "stop"}, True])
+def test_finish_reason_that_is_no_text(reason: Any) -> None:
+    """The stream ends with an error: what it means nobody knows."""
+    of = relay()
+    run(of, event(chunk({"content": "x"})), event(chunk({}, finish=reason)), DONE)
+
+    assert of.error is not None
+    assert "finish reason" in of.error.message
+
+
 def test_pieces_without_text() -> None:
     """Between others they change nothing."""
     of = relay()

@@ -67,3 +67,13 @@ def test_pieces_do_not_matter(parts: list[str], cuts: list[int]) -> None:
 
     assert split(*pieces) == split(text) == split(*text)
     assert "".join("".join(split(text)).split()) == "".join(text.split())
+
+
+def test_what_can_not_be_told_yet() -> None:
+    """Code that is not closed, and a line break that may be before a list: nothing is said before that is known."""
+    splitter = SentenceSplitter()
+
+    assert splitter.feed("Call `a. B") == []
+    assert splitter.feed("` now. Then:\n") == ["Call `a. B` now."]
+    assert splitter.feed("- one thing\n") == ["Then:"]
+    assert splitter.flush() == ["- one thing"]

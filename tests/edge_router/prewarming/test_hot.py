@@ -46,3 +46,12 @@ def test_what_is_really_hot_is_never_missing(keys: list[str]) -> None:
     for key, count in Counter(keys).items():
         if count > len(keys) / places:
             assert counted[key] >= count
+
+
+def test_full_table() -> None:
+    """A new question takes the place of the one that was asked least, and its count: nothing hot is counted short."""
+    table = HotTable(MemorySql(), places=2)
+    table.note([asked("a", 5), asked("b", 2)], now_s=0)
+    table.note([asked("new")], now_s=1)
+
+    assert [(each.key, each.hits) for each in table.take(400, 10)] == [("a", 5), ("new", 3)]

@@ -132,3 +132,16 @@ def test_phrase_before_a_sign() -> None:
     text = "Explain the tides, please — and the moon, kindly +."
 
     assert optimize(text).text == text
+
+
+def test_white_space_that_says_nothing() -> None:
+    """At the ends of lines and between words; what indents a line stays."""
+    assert optimize("Explain the  tides \nand \t\nplease the moon").text == "Explain the tides\nand\nthe moon"
+
+
+@pytest.mark.parametrize("call", ["run please(now)", "when (you please): go"])
+def test_calls(call: str) -> None:
+    """A line with a call, or with what looks like a head, is code."""
+    text = f"Explain this.\n{call} in order to"
+
+    assert optimize(text).text == text

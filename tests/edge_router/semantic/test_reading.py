@@ -19,6 +19,8 @@ from edge_router.semantic.reading import Reading, read
         ("at 10:30", ("10:30",)),
         ("one does not", ()),
         ("¾ cup", ("0.75",)),
+        ("rooms 3 5 twenty 7", ("3", "5", "27")),
+        ("rooms five 300", ("5", "300")),
         ("a--b", ()),
         ("someone's 5 kg", ("5",)),
         ("type two diabetes", ("2",)),

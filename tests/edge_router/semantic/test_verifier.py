@@ -119,6 +119,23 @@ def test_same_text(text: str) -> None:
     assert is_same(verify(text, text, 1.0)) == bool(text.strip())
 
 
+@pytest.mark.parametrize(("text", "score"), [("Why?", 1.0), ("", 0.0), (" \n", 0.0)])
+def test_score_of_the_same_text(text: str, score: float) -> None:
+    """Is certain, whatever the embedder says; nothing is asked by a blank one."""
+    assert verify(text, text, 0.1) == Verdict(score, None)
+
+
+def test_word_that_says_nothing_of_itself() -> None:
+    """The rarity of one that is in every text is none, whichever of the two has it."""
+    one, other = read("What purrs?"), read("What is a common purr?")
+    words, unseen = {"common": (0.0, 0.0, 0.0, 0.0)}, (8.0, 0.0, 0.0, 0.0)
+    for asked, stored in ((one, other), (other, one)):
+        values = features(asked, stored, compare(asked, stored), 0.9, words, unseen)
+
+        assert values[FEATURES.index("unmatched")] == 1
+        assert values[FEATURES.index("rarest_unmatched")] == 0.0
+
+
 def test_other_languages_are_stricter() -> None:
     """The lists are English: in another language only the same words in the same order are a hit."""
     assert is_same(verify("Wie spät ist es in Rom?", "wie spät ist es in Rom", 0.99))
