@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from ..auth import Tenant
 from ..errors import BudgetExceeded, BudgetUnavailable, StoreError
+from ..limits.telling import token_headers
 from ..ports import Background, Clock, LedgerStore, Log
 from ..report import Report
 from ..timers import pause
-from .ledger import Left, Refusal
+from .ledger import TOKEN_LIMITS, Left, Refusal
 from .money import NOTHING, Cost, usd
 from .usage import usage
 
@@ -60,15 +61,18 @@ class Budgets:
                 "budget_unavailable", request_id=report.request_id, reason=exc.message, then=budget.on_failure
             )
             if budget.on_failure == "fail_open":
-                return Charge(end, most, None, report, background)
+                return Charge(end, most, None, report, background, self._clock)
             background.run(end(None))  # it may have been granted all the same
             message = "What this key may still spend can't be checked right now; try again."
             raise BudgetUnavailable(message, retry_after_s=UNAVAILABLE_RETRY_S) from exc
         finally:
             report.timings_ms["budget"] = self._clock.elapsed_ms() - started_ms
         if isinstance(answer, Refusal):
-            raise refusal_of(answer, self._clock.now_s())
-        return Charge(end, most, answer, report, background)
+            now_s = self._clock.now_s()
+            if answer.limit in TOKEN_LIMITS:
+                _tell_tokens(report, answer.allowed, answer.left, answer.resets_at_s - now_s)
+            raise refusal_of(answer, now_s)
+        return Charge(end, most, answer, report, background, self._clock)
 
     async def reserve_for_batch(self, tenant: Tenant, batch_id: str, most: Cost) -> bool:
         """Room for all of a batch that a provider answers whole; False when it is refused. Doing it twice is harmless.
@@ -133,11 +137,13 @@ class Charge:
         left: Left | None,
         report: Report,
         background: Background,
+        clock: Clock,
     ) -> None:
         """left: None when nothing is reserved, because the ledger could not be reached."""
         self._reserved = reserved
         self._left = left
         self._report = report
+        self._clock = clock
         self._outcome: asyncio.Future[tuple[Cost, str] | None] = asyncio.get_running_loop().create_future()
         self._tell(reserved)
         background.run(self._wait(end))
@@ -163,8 +169,17 @@ class Charge:
         if self._left.nano_usd is not None:
             facts["remaining_usd"] = usd(max(0, self._left.nano_usd + self._reserved.nano_usd - cost.nano_usd))
         if self._left.tokens is not None:
-            facts["remaining_tokens"] = max(0, self._left.tokens + self._reserved.tokens - cost.tokens)
+            tokens = facts["remaining_tokens"] = max(0, self._left.tokens + self._reserved.tokens - cost.tokens)
+            assert self._left.tokens_allowed is not None
+            assert self._left.tokens_reset_at_s is not None
+            resets_in_s = self._left.tokens_reset_at_s - self._clock.now_s()
+            _tell_tokens(self._report, self._left.tokens_allowed, tokens, resets_in_s)
         self._report.budget = facts
+
+
+def _tell_tokens(report: Report, allowed: int, left: int, resets_in_s: float) -> None:
+    """In the headers, beside what was told of requests."""
+    report.limit_headers = {**report.limit_headers, **token_headers(allowed, left, max(0.0, resets_in_s))}
 
 
 def refusal_of(refusal: Refusal, now_s: float) -> BudgetExceeded:

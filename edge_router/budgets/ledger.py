@@ -25,6 +25,7 @@ OTHER: Final = "other"
 UNSETTLED: Final = "unsettled"  # stands where the model would, in the sum of reservations that expired
 
 LimitName = Literal["usd_day", "usd_month", "tokens_day", "tokens_month"]
+TOKEN_LIMITS: Final = ("tokens_day", "tokens_month")
 
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS reservations (id TEXT PRIMARY KEY, at_s REAL NOT NULL, day TEXT NOT NULL,"
@@ -46,10 +47,15 @@ _USED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What may still be reserved, by the limit that leaves least; None without a limit. Never below 0."""
+    """What may still be reserved, by the limit that leaves least; None without a limit. Never below 0.
+
+    tokens_allowed, tokens_reset_at_s: that limit of tokens, and when its day or month ends.
+    """
 
     nano_usd: int | None
     tokens: int | None
+    tokens_allowed: int | None = None
+    tokens_reset_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +251,13 @@ def _refusal(cost: Cost, limits: SpendingLimits, day: Period, month: Period) -> 
 
 
 def _left(limits: SpendingLimits, day: Period, month: Period) -> Left:
-    def least(wants_tokens: bool) -> int | None:
-        found = [
-            allowed - (used.tokens if is_tokens else used.nano_usd)
-            for _, allowed, period, is_tokens in _checks(limits, day, month)
-            if allowed is not None and is_tokens is wants_tokens
-            for used in [period.spent + period.reserved]
-        ]
-        return max(0, min(found)) if found else None
-
-    return Left(least(False), least(True))
+    nano_usd, tokens = [], []
+    for _, allowed, period, is_tokens in _checks(limits, day, month):
+        if allowed is None:
+            continue
+        used = period.spent + period.reserved
+        if is_tokens:
+            tokens.append((max(0, allowed - used.tokens), allowed, period.resets_at_s))
+        else:
+            nano_usd.append(max(0, allowed - used.nano_usd))
+    return Left(min(nano_usd, default=None), *min(tokens, key=lambda each: each[0], default=(None, None, None)))

@@ -15,6 +15,9 @@ LIMIT_HEADERS: Final = (
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
 )
 
 
@@ -37,11 +40,21 @@ def limit_headers(limits: Limits, verdict: Verdict | None) -> dict[str, str]:
     return headers
 
 
+def token_headers(allowed: int, left: int, resets_in_s: float) -> dict[str, str]:
+    """Of a budget of tokens. resets_in_s: until its day or month ends."""
+    return {
+        "x-ratelimit-limit-tokens": str(allowed),
+        "x-ratelimit-remaining-tokens": str(left),
+        "x-ratelimit-reset-tokens": _duration(resets_in_s),
+    }
+
+
 def _duration(seconds: float) -> str:
-    """As OpenAI writes them: 20ms, 8.64s, 1m0s."""
+    """As OpenAI writes them: 20ms, 8.64s, 1m0s, 11h0m0s."""
     ms = ceil(seconds * 1000)
     if ms < 1000:
         return f"{ms}ms"
     if ms < 60_000:
         return f"{ms / 1000:g}s"
-    return f"{ms // 60_000}m{ms % 60_000 / 1000:g}s"
+    hours, rest_ms = divmod(ms, 3_600_000)
+    return f"{f'{hours}h' if hours else ''}{rest_ms // 60_000}m{rest_ms % 60_000 / 1000:g}s"

@@ -58,7 +58,7 @@ def test_reservation_is_settled(ledger: Ledger) -> None:
     before = spent(ledger)
     ledger.settle("a", ONE, "m", NOON + 2)
 
-    assert left == Left(6_000, 900)
+    assert left == Left(6_000, 900, tokens_allowed=1_000, tokens_reset_at_s=at("2026-11-29T00:00:00"))
     assert before == (NOTHING, Cost(4_000, 100))
     assert spent(ledger) == (ONE, NOTHING)
     assert ledger.sums(NOON).models == {"m": (ONE, 1)}
@@ -216,7 +216,7 @@ def test_midnight(ledger: Ledger) -> None:
 
     assert spent(ledger, at("2026-11-28T23:59:59"))[0] == ONE
     assert (sums.day.spent, sums.month.spent) == (NOTHING, ONE)
-    assert ledger.reserve("b", Cost(10_000, 0), LIMITS, morning_s) == Left(0, 1_000)
+    assert ledger.reserve("b", Cost(10_000, 0), LIMITS, morning_s) == Left(0, 1_000, 1_000, at("2026-11-30T00:00:00"))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,9 @@ class AnyOrder(RuleBasedStateMachine):
         if not fits:
             return multiple()
         left_nano_usd = min(1_000 - day.nano_usd, 1_500 - month.nano_usd)
-        assert answer == Left(left_nano_usd, min(120 - day.tokens, 200 - month.tokens))
+        assert isinstance(answer, Left)
+        assert (answer.nano_usd, answer.tokens) == (left_nano_usd, min(120 - day.tokens, 200 - month.tokens))
+        assert answer.tokens_allowed == (120 if 120 - day.tokens < 200 - month.tokens else 200)
         self.known[reservation_id] = Known(self._today, cost, self.now_s, self.now_s + EXPIRED_KEPT_S)
         return reservation_id
 

@@ -112,6 +112,33 @@ async def test_stream() -> None:
     assert first < last
 
 
+async def test_token_headers() -> None:
+    """OpenAI's, of the budget of tokens that leaves least: after the answer, and with a refusal."""
+    around = world({"usd_day": 10, "tokens_day": 5_000, "tokens_month": 1_000_000})
+    told = (await ask(around)).headers
+    until_midnight_s = 86_400 - around.clock.now_s() % 86_400
+    assert (await spent(around)).tokens == 15
+    refused = await ask(around, chat_body(max_tokens=5_001))
+
+    assert (told["x-ratelimit-limit-tokens"], told["x-ratelimit-remaining-tokens"]) == ("5000", "4985")
+    assert told["x-ratelimit-reset-tokens"] == limit_duration(until_midnight_s)
+    assert (refused.status, refused.headers["x-ratelimit-remaining-tokens"]) == (402, "4985")
+    assert error_of(refused)["code"] == "budget_exceeded"
+
+
+async def test_no_token_headers_without_a_limit_of_tokens() -> None:
+    replies = [await ask(world({"usd_day": dollars})) for dollars in (10, 0)]
+
+    assert [reply.status for reply in replies] == [200, 402]
+    assert not any(name.startswith("x-ratelimit") for reply in replies for name in reply.headers)
+
+
+def limit_duration(seconds: float) -> str:
+    """In OpenAI's form, of whole seconds."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{f'{hours}h' if hours else ''}{rest // 60}m{rest % 60}s"
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_stored_answer(stream: bool) -> None:
     """Costs nothing, and is served when nothing is left."""

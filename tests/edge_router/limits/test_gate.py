@@ -123,7 +123,16 @@ async def test_no_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("empty_in_s", "expected"), [(0.0201, "21ms"), (0.9999, "1s"), (8.64, "8.64s"), (60.0, "1m0s"), (61.5, "1m1.5s")]
+    ("empty_in_s", "expected"),
+    [
+        (0.0201, "21ms"),
+        (0.9999, "1s"),
+        (8.64, "8.64s"),
+        (60.0, "1m0s"),
+        (61.5, "1m1.5s"),
+        (3600.0, "1h0m0s"),
+        (2_591_999.5, "719h59m59.5s"),
+    ],
 )
 def test_durations(empty_in_s: float, expected: str) -> None:
     """As OpenAI writes them, and never too short."""
