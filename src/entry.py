@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from secrets import token_bytes, token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from js import Object
 from pyodide.ffi import JsProxy
@@ -93,8 +93,17 @@ DEAD_LETTERS = "nearside-batches-dead"  # in wrangler.toml
 SCORER, WHY_RULES = best_scorer()
 
 
+class Parts(NamedTuple):
+    """What events are handed to. prewarming: None when it is off."""
+
+    settings: Settings
+    gateway: Gateway
+    alerts: AlertWatch
+    prewarming: "Prewarming | None"
+
+
 # Long: the one place where all parts are put together, without a decision.
-def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
+def compose(env: Any) -> Parts:
     """env: the raw JavaScript environment, whose bindings outlive a request."""
     settings = read_settings(_variables(env))
     clock, log = CLOCK, ConsoleLog()
@@ -170,7 +179,7 @@ def compose(env: Any) -> tuple[Gateway, AlertWatch, "Prewarming | None"]:
         hot=hot,
     )
     prewarming = _prewarming(env, answers, gateway, sealer) if hot is not None else None
-    return gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log), prewarming
+    return Parts(settings, gateway, AlertWatch(settings, reader, alerts, FetchReceiver(), clock, log), prewarming)
 
 
 def _hot_notes(env: Any, sealer: "Sealer | None") -> "HotNotes":
@@ -185,12 +194,12 @@ def _prewarming(env: Any, answers: AnswerCache, gateway: Gateway, sealer: "Seale
     return Prewarming(DurableHot(env.COUNTERS), answers, gateway.answer_later, CLOCK, ConsoleLog(), sealer=sealer)
 
 
-def compose_batches(env: Any, gateway: Gateway) -> BatchWorker:
+def compose_batches(env: Any, settings: Settings, gateway: Gateway) -> BatchWorker:
     """What the queue's messages are worked on with."""
     from adapters.batch_providers import FetchBatchProviders  # only what takes from the queue needs them
     from edge_router.batches.whole import WholeBatches
 
-    settings, log = read_settings(_variables(env)), ConsoleLog()
+    log = ConsoleLog()
     bucket, books = R2Bucket(env.BATCH_FILES), DurableBooks(getattr(env, "BATCHES", None))
     ledger = DurableLedger(getattr(env, "LEDGER", None), timeout_s=settings.ledger_timeout_s)
     whole = WholeBatches(
@@ -247,27 +256,29 @@ def _variables(env: Any) -> dict[str, Any]:
 class Isolate:
     """What lives as long as the isolate. Built at the first event, because bindings need one."""
 
-    _composed: "tuple[Gateway, AlertWatch, Prewarming | None] | None" = None
+    _parts: Parts | None = None
     _batches: BatchWorker | None = None
 
     @classmethod
-    def composed(cls) -> "tuple[Gateway, AlertWatch, Prewarming | None]":
-        if cls._composed is None:
-            cls._composed = compose(import_from_javascript("cloudflare:workers").env)
-        return cls._composed
+    def parts(cls) -> Parts:
+        if cls._parts is None:
+            cls._parts = compose(import_from_javascript("cloudflare:workers").env)
+        return cls._parts
 
     @classmethod
     def batches(cls) -> BatchWorker:
         if cls._batches is None:
-            gateway, _, _ = cls.composed()
-            cls._batches = compose_batches(import_from_javascript("cloudflare:workers").env, gateway)
+            parts = cls.parts()
+            cls._batches = compose_batches(
+                import_from_javascript("cloudflare:workers").env, parts.settings, parts.gateway
+            )
         return cls._batches
 
 
 async def answer(request: WorkerRequest) -> Any:
     """The JavaScript `Response`."""
     try:
-        gateway, _, _ = Isolate.composed()
+        gateway = Isolate.parts().gateway
     except SettingsError as exc:
         return to_response(_misconfigured(exc))
     return to_response(await gateway.handle(request, BACKGROUND))
@@ -284,14 +295,14 @@ async def queue(delivery: Any, env: Any, ctx: Any) -> None:
 
 async def scheduled(controller: Any, env: Any, ctx: Any) -> None:
     """controller.cron: which of those in wrangler.toml it is."""
-    gateway, alerts, prewarming = Isolate.composed()
+    parts = Isolate.parts()
     if controller.cron == EVERY_MINUTE:
-        await alerts.run(controller.scheduledTime / 1000)
+        await parts.alerts.run(controller.scheduledTime / 1000)
         return
-    health = await gateway.health_of()
+    health = await parts.gateway.health_of()
     ConsoleLog().event("health", **{name: "up" if is_up else "down" for name, is_up in health.items()})
-    if prewarming is not None:
-        await prewarming.run(BACKGROUND)
+    if parts.prewarming is not None:
+        await parts.prewarming.run(BACKGROUND)
 
 
 class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types outside Pyodide
