@@ -3,7 +3,6 @@
 An instant is a reading of `time.monotonic`.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from uuid import uuid4
 from edge_router.sse import DONE, Decoder
 
 from .errors import ClientError, ConnectionFailed, Phase, StreamFailed, TimedOut, UnreadableAnswer, api_error
+from .reading import count_of, first_choice, mapping_of, object_of
 from .report import EdgeReport, read_report
 from .sentences import SentenceSplitter
 
@@ -54,11 +54,11 @@ class Completion:
 
     @property
     def input_tokens(self) -> int:
-        return _count(self.usage.get("prompt_tokens"))
+        return count_of(self.usage.get("prompt_tokens"))
 
     @property
     def output_tokens(self) -> int:
-        return _count(self.usage.get("completion_tokens"))
+        return count_of(self.usage.get("completion_tokens"))
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -183,17 +183,17 @@ class Exchange:
             self._notices += [(listener, sentence) for sentence in self._sentences.flush()]
 
     def _read_plain(self) -> None:
-        answer = _object(bytes(self._plain))
+        answer = object_of(bytes(self._plain))
         if self._status >= 400 or "error" in answer:
             raise api_error(self._status, answer, self._headers)
-        choice = _first_choice(answer)
-        message = _mapping(choice.get("message"))
+        choice = first_choice(answer)
+        message = mapping_of(choice.get("message"))
         if not message:
             raise UnreadableAnswer(f"status {self._status}, and no chat completion")
         done = self.completion
         done.tool_calls = [call for call in message.get("tool_calls") or [] if isinstance(call, dict)]
         done.finish_reason, done.model = choice.get("finish_reason"), answer.get("model")
-        done.usage, done.answer = _mapping(answer.get("usage")), answer
+        done.usage, done.answer = mapping_of(answer.get("usage")), answer
         done.report = read_report(self._headers, answer.get("nearside"))
         if isinstance(message.get("content"), str):
             self._hear([message["content"]])
@@ -244,52 +244,30 @@ class _StreamReading:
             if event == DONE:
                 self.is_done = True
             else:
-                texts += self._take(_object(event))
+                texts += self._take(object_of(event))
         return texts
 
     def _take(self, chunk: Mapping[str, Any]) -> list[str]:
         if not chunk:
             raise UnreadableAnswer("an event of the stream is no JSON object")
-        self.nearside |= _mapping(chunk.get("nearside"))
-        self.usage = _mapping(chunk.get("usage")) or self.usage
+        self.nearside |= mapping_of(chunk.get("nearside"))
+        self.usage = mapping_of(chunk.get("usage")) or self.usage
         self.model = chunk.get("model") or self.model
-        choice = _first_choice(chunk)
-        delta = _mapping(choice.get("delta"))
+        choice = first_choice(chunk)
+        delta = mapping_of(choice.get("delta"))
         content, calls = delta.get("content"), delta.get("tool_calls") or []
         for call in calls:
-            self._add_tool_call(_mapping(call))
+            self._add_tool_call(mapping_of(call))
         self.pieces += bool(content or calls)
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
         if "error" in chunk or self.finish_reason == "error":
-            self.error = _mapping(chunk.get("error"))
+            self.error = mapping_of(chunk.get("error"))
         return [content] if isinstance(content, str) and content else []
 
     def _add_tool_call(self, piece: Mapping[str, Any]) -> None:
         whole = self.tool_calls.setdefault(
-            _count(piece.get("index")), {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
+            count_of(piece.get("index")), {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
         )
         whole["id"] = piece.get("id") or whole["id"]
         for name in ("name", "arguments"):
-            whole["function"][name] += _mapping(piece.get("function")).get(name) or ""
-
-
-def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = answer.get("choices")
-    first = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    return first if first.get("index", 0) == 0 else {}
-
-
-def _object(data: str | bytes) -> Mapping[str, Any]:
-    """A JSON object; empty for anything else."""
-    try:
-        return _mapping(json.loads(data))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+            whole["function"][name] += mapping_of(piece.get("function")).get(name) or ""

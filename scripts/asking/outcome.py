@@ -1,10 +1,10 @@
 """What came of one request, read from the answer as it arrives. Pure: bytes and instants in, facts out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_router.client.reading import count_of, first_choice, mapping_of, object_of
 from edge_router.sse import DONE, Decoder
 
 UNREADABLE = "unreadable_answer"
@@ -35,11 +35,11 @@ class Outcome:
 
     @property
     def input_tokens(self) -> int:
-        return _count(self.usage.get("prompt_tokens"))
+        return count_of(self.usage.get("prompt_tokens"))
 
     @property
     def output_tokens(self) -> int:
-        return _count(self.usage.get("completion_tokens"))
+        return count_of(self.usage.get("completion_tokens"))
 
     @property
     def cost_usd(self) -> float:
@@ -57,14 +57,14 @@ class Outcome:
 
     def note_plain(self, body: bytes) -> None:
         """A whole plain answer, or an error of any status."""
-        answer = _object(body)
-        self.nearside = _mapping(answer.get("nearside"))
-        self.usage = _mapping(answer.get("usage"))
+        answer = object_of(body)
+        self.nearside = mapping_of(answer.get("nearside"))
+        self.usage = mapping_of(answer.get("usage"))
         if self.status != 200 or "error" in answer:
             self.error = error_code(answer) or f"status_{self.status}"
             return
-        choice = _first_choice(answer)
-        content = _mapping(choice.get("message")).get("content")
+        choice = first_choice(answer)
+        content = mapping_of(choice.get("message")).get("content")
         self.text = content if isinstance(content, str) else ""
         _note_finish(self, choice)
         if self.error is None and not self.finish_reason:
@@ -98,16 +98,16 @@ class StreamReading:
         if event == DONE:
             self._done = True
             return
-        chunk = _object(event)
+        chunk = object_of(event)
         if not chunk:
             outcome.error = outcome.error or UNREADABLE
             return
-        outcome.nearside = {**outcome.nearside, **_mapping(chunk.get("nearside"))}
-        outcome.usage = _mapping(chunk.get("usage")) or outcome.usage
+        outcome.nearside = {**outcome.nearside, **mapping_of(chunk.get("nearside"))}
+        outcome.usage = mapping_of(chunk.get("usage")) or outcome.usage
         if "error" in chunk:
             outcome.error = error_code(chunk) or "stream_error"
-        choice = _first_choice(chunk)
-        delta = _mapping(choice.get("delta"))
+        choice = first_choice(chunk)
+        delta = mapping_of(choice.get("delta"))
         content = delta.get("content")
         if isinstance(content, str) and content:
             self._texts.append(content)
@@ -118,7 +118,7 @@ class StreamReading:
 
 def error_code(answer: Mapping[str, Any]) -> str | None:
     """The code of an OpenAI-shaped error, or its type where it has none."""
-    error = _mapping(answer.get("error"))
+    error = mapping_of(answer.get("error"))
     code = error.get("code") or error.get("type")
     return str(code) if code else None
 
@@ -131,26 +131,5 @@ def _note_finish(outcome: Outcome, choice: Mapping[str, Any]) -> None:
             outcome.error = outcome.error or "finish_reason_error"
 
 
-def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = answer.get("choices")
-    return _mapping(choices[0]) if isinstance(choices, list) and choices else {}
-
-
-def _object(text: str | bytes) -> Mapping[str, Any]:
-    """A JSON object; empty for anything else."""
-    try:
-        return _mapping(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
