@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from scripts.local.stack import Address, Stack, running_stack
-from tests.edge.control import Control
+from tests.edge.control import Control, cleared_control
 
 WEBHOOK_SECRET = "whsec_" + "ab" * 20
 
@@ -91,8 +91,5 @@ def edge(stack: tuple[Stack, Address]) -> Iterator[httpx.Client]:
 @pytest.fixture
 def control(stack: tuple[Stack, Address]) -> Iterator[Control]:
     """The control port, with counters at zero and no faults, and again no faults afterwards."""
-    with httpx.Client(base_url=stack[1].control_url, timeout=10) as client:
-        control = Control(client)
-        control.clear()
+    with cleared_control(stack[1]) as control:
         yield control
-        control.clear()

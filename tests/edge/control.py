@@ -3,10 +3,13 @@
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+
+from scripts.local.stack import Address
 
 _unique = itertools.count()
 
@@ -104,3 +107,13 @@ def eventually_cached(edge: httpx.Client, body: dict[str, Any]) -> httpx.Respons
         if response.headers["nearside-served-by"] == "exact-cache" or time.monotonic() > deadline_s:
             return response
         time.sleep(0.05)
+
+
+@contextmanager
+def cleared_control(address: Address) -> Iterator[Control]:
+    """With counters at zero and no faults, and again no faults afterwards."""
+    with httpx.Client(base_url=address.control_url, timeout=10) as client:
+        control = Control(client)
+        control.clear()
+        yield control
+        control.clear()

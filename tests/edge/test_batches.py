@@ -26,7 +26,7 @@ from scripts.batch_load import (
 )
 from scripts.local.stack import Address, Stack, running_stack
 from scripts.local.worker_spec import BATCH_MODEL
-from tests.edge.control import Control
+from tests.edge.control import Control, cleared_control
 from tests.edge_router.harness import SECRET, bearer, key_records
 
 pytestmark = pytest.mark.workerd
@@ -48,11 +48,8 @@ def running() -> Iterator[tuple[Stack, Address]]:
 
 @pytest.fixture
 def control(running: tuple[Stack, Address]) -> Iterator[Control]:
-    with httpx.Client(base_url=running[1].control_url, timeout=10) as client:
-        control = Control(client)
-        control.clear()
+    with cleared_control(running[1]) as control:
         yield control
-        control.clear()
 
 
 def client_of(running: tuple[Stack, Address], key_id: str) -> httpx.Client:

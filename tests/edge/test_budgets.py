@@ -14,7 +14,7 @@ from edge_router.budgets.money import nano_usd
 from edge_router.budgets.worst_case import TEMPLATE_TOKENS
 from edge_router.catalog import DEFAULT_MODELS, Catalog
 from scripts.local.stack import Address, Stack, running_stack
-from tests.edge.control import Control, chat, easy
+from tests.edge.control import Control, chat, cleared_control, easy
 from tests.edge_router.harness import bearer, key_records
 
 pytestmark = pytest.mark.workerd
@@ -62,11 +62,8 @@ def running() -> Iterator[tuple[Stack, Address]]:
 
 @pytest.fixture
 def control(running: tuple[Stack, Address]) -> Iterator[Control]:
-    with httpx.Client(base_url=running[1].control_url, timeout=10) as client:
-        control = Control(client)
-        control.clear()
+    with cleared_control(running[1]) as control:
         yield control
-        control.clear()
 
 
 def client_of(running: tuple[Stack, Address], key_id: str) -> httpx.Client:

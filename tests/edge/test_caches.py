@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from scripts.local.stack import Address, running_stack
-from tests.edge.control import Control, chat, easy, events, streamed_text
+from tests.edge.control import Control, chat, cleared_control, easy, events, streamed_text
 from tests.edge_router.harness import bearer, key_records
 
 pytestmark = pytest.mark.workerd
@@ -31,11 +31,8 @@ def address() -> Iterator[Address]:
 
 @pytest.fixture
 def control(address: Address) -> Iterator[Control]:
-    with httpx.Client(base_url=address.control_url, timeout=10) as client:
-        control = Control(client)
-        control.clear()
+    with cleared_control(address) as control:
         yield control
-        control.clear()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.keying.__main__ import main
 from scripts.local.stack import Address, running_stack
-from tests.edge.control import Control, chat, easy
+from tests.edge.control import Control, chat, cleared_control, easy
 from tests.edge_router.harness import SECRET, bearer, key_records
 
 pytestmark = pytest.mark.workerd
@@ -36,11 +36,8 @@ def address() -> Iterator[Address]:
 
 @pytest.fixture
 def control(address: Address) -> Iterator[Control]:
-    with httpx.Client(base_url=address.control_url, timeout=10) as client:
-        control = Control(client)
-        control.clear()
+    with cleared_control(address) as control:
         yield control
-        control.clear()
 
 
 def client(address: Address, key: str) -> httpx.AsyncClient:
