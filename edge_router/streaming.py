@@ -292,7 +292,9 @@ class _Watchdog:
         self._paused_ms = None
 
     def stop(self) -> None:
+        """For good. The flow and its dog refer to each other: that would keep both until a collection."""
         self._stop_timer()
+        self._beat = self._fail = _nobody
 
     def _look(self) -> None:
         silent_s = 0.0
@@ -318,6 +320,10 @@ class _Watchdog:
             return
         if self._relay.deltas < self._limits.min_tokens_per_s * elapsed_s:
             self._fail(UpstreamTimeout("The model sends too slowly.", code="stream_too_slow"))
+
+
+def _nobody(*_: object) -> None:
+    """Nobody is told."""
 
 
 async def _room(room: Awaitable[None] | None) -> None:

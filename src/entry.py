@@ -332,4 +332,7 @@ def _misconfigured(error: SettingsError) -> Reply:
     return error_reply(told, Report(f"req_{new_id()}"))
 
 
+# Old objects are looked through in parts, a part with each collection of young ones. By default that takes a hundred of
+# these, in which an isolate that is asked too much keeps several times what is in use.
+gc.set_threshold(gc.get_threshold()[0], 2)
 gc.enable()

@@ -1,6 +1,8 @@
 """One live stream to a caller: heartbeats, models that stall or crawl, late failures, callers who leave."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +34,7 @@ from tests.edge_router.harness import (
     read_stream,
     streamed_text,
 )
-from tests.fakes import STALL, Caller, CollectingLog, FakeClock, FakeUpstreamResponse, RunningClock, Step
+from tests.fakes import STALL, Caller, CloudCall, CollectingLog, FakeClock, FakeUpstreamResponse, RunningClock, Step
 
 ASK = chat_body(COMPLEX_PROMPT, stream=True)
 BEAT_S = 0.01
@@ -514,3 +516,25 @@ async def test_model_that_is_found_slow_twice_before_anyone_can_act() -> None:
 
     assert batches[-1] == Batch(["settled: stream_too_slow"], is_last=True)
     assert response.cancels == 1
+
+
+async def test_ended_stream_waits_for_no_collector() -> None:
+    """Nothing of it refers to itself in a circle: in a busy isolate that would stay for hundreds of requests."""
+    answers: list[weakref.ref[FakeUpstreamResponse]] = []
+
+    def answer(call: CloudCall) -> FakeUpstreamResponse:
+        response = stream_of(*FIRST, *REST)
+        answers.append(weakref.ref(response))
+        return response
+
+    around = World(models=(CLOUD_FAST,), regions=(FRANKFURT,), cloud=cloud(answer))
+    gc.collect()
+    gc.disable()
+    try:
+        await read_stream(await around.ask(ASK))
+        await around.background.finish()
+        around.cloud.calls.clear()
+        await asyncio.sleep(0)
+        assert [ref() for ref in answers] == [None]
+    finally:
+        gc.enable()
