@@ -1,7 +1,7 @@
 """Measures Nearside on this machine, beside floors and other gateways, and writes the figures to docs/benchmarks.
 
     scripts/bench                      everything, about half an hour
-    scripts/bench --quick              3 minutes: the parts comparison, start and memory in short; rough figures
+    scripts/bench --quick              3 minutes: the parts comparison and memory in short; rough figures
     scripts/bench --only comparison    one part; may be repeated
     scripts/bench --only memory-hit --only cache-hit-key --repeats 8 --seconds 3    cases of the part workerd alone
 
@@ -38,6 +38,7 @@ from scripts.local.worker_spec import ROOT
 
 CONSOLE = Console(stderr=True)
 GROWTH_S = 1
+WARM_UP_S = 3
 BUSY = 1.0
 """A load average of before the start that makes figures rough."""
 QUICK_CASES = (SDK_HELLO, "python-kv", "cache-hit", "memory-hit")
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = shlex.join(["scripts/bench", *(sys.argv[1:] if argv is None else argv)])
     effort = Effort(
         seconds=arguments.seconds or (1 if arguments.quick else 2),
-        warm_up=1 if arguments.quick else 3,
+        warm_up=WARM_UP_S,
         repeats=arguments.repeats or (1 if arguments.quick else 3),
         connections=arguments.connections,
         is_quick=arguments.quick,
@@ -184,7 +185,7 @@ PARTS: dict[str, Callable[[Effort, Path], tuple[dict[str, Any], str]]] = {
     "memory": _memory,
     "growth": _growth,
 }
-QUICK_PARTS = ("comparison", "start", "memory")  # the first cases of workerd are rows of comparison, too
+QUICK_PARTS = ("comparison", "memory")  # the first cases of workerd are rows of comparison, too
 
 
 def _page(name: str, command: str, effort: Effort, facts: dict[str, Any], page: str) -> str:
