@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from cloud_fallback.tracing import make_tracer
 from cloud_fallback.upstream import Upstream
 
 MIRROR_EVERY_S = 1.0
+CANCEL_AGAIN_S = 0.5
 DESCRIPTION = Path(__file__).with_name("openapi.json")  # made by scripts/openapi
 
 
@@ -62,9 +63,7 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(tasks)
             await asyncio.gather(*(upstream.aclose() for upstream in upstreams.values()), state.aclose())
 
     app = FastAPI(
@@ -202,6 +201,18 @@ async def _mirror(
         except Exception:
             logger.exception("mirror_failed")
         await asyncio.sleep(MIRROR_EVERY_S)
+
+
+async def end_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels them until they have ended: a cancellation that comes just as an answer does is lost in `wait_for` before
+    Python 3.12, which libraries use, and a process that waits for such a task never ends.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _warn(settings: Settings, logger: FilteringBoundLogger) -> None:

@@ -230,3 +230,25 @@ async def test_process_by_itself() -> None:
     await state.tell_opened("up", "m")
 
     assert (await state.opened_elsewhere(), await state.is_up()) == ([], True)
+
+
+async def test_task_that_loses_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is cancelled again: a process that is told to end must not wait for it for ever."""
+    monkeypatch.setattr(app_module, "CANCEL_AGAIN_S", 0.001)
+    lost = 0
+
+    async def stubborn() -> None:
+        nonlocal lost
+        while lost < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                lost += 1
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await app_module.end_all([task])
+
+    assert task.cancelled()
+    assert lost == 2
