@@ -137,8 +137,8 @@ class Load:
         max_requests: int | None = None,
         interval_s: float = 0,
     ) -> None:
-        """callers: all, if not given. interval_s: between the starts of one caller's
-        steps, where the load is not to be as much as possible.
+        """callers: all, if not given. interval_s: between the starts of one caller's steps, where the load is not to be
+        as much as possible.
         """
         self._phase += 1
         async with self.client() as client:
@@ -196,16 +196,14 @@ class Load:
         path, body = _request(asked)
         headers = {**self.keys[asked.tenant], "x-request-id": request_id}
         status, answered, parts = 0, dict[str, str](), list[bytes]()
-        sent_s = time.monotonic()
         now_s = asyncio.get_running_loop().time
-        ends_s = now_s() + WHOLE_S
+        sent_s = now_s()
 
         async def trace(event: str, facts: object) -> None:
-            nonlocal sent_s, ends_s
+            nonlocal sent_s
             if event == "http11.send_request_headers.started":  # no longer waiting for a connection
-                sent_s = time.monotonic()
-                ends_s = now_s() + WHOLE_S
-                limit.reschedule(now_s() + HEADERS_S)
+                sent_s = now_s()
+                limit.reschedule(sent_s + HEADERS_S)
 
         trouble = None
         try:
@@ -216,14 +214,14 @@ class Load:
                 status, answered = response.status_code, dict(response.headers)
                 async for part in response.aiter_bytes():
                     parts.append(part)
-                    limit.reschedule(min(now_s() + SILENCE_S, ends_s))
+                    limit.reschedule(min(now_s() + SILENCE_S, sent_s + WHOLE_S))
         except (httpx.ConnectError, httpx.ConnectTimeout):
             trouble = NO_CONNECTION
         except (TimeoutError, httpx.TimeoutException):
-            trouble = "it hangs" if now_s() < ends_s else f"no end within {WHOLE_S:g} s"
+            trouble = "it hangs" if now_s() < sent_s + WHOLE_S else f"no end within {WHOLE_S:g} s"
         except httpx.TransportError as exc:
             trouble = f"the connection broke: {type(exc).__name__}"
-        self.record.took_s.append(time.monotonic() - sent_s)
+        self.record.took_s.append(now_s() - sent_s)
         return Transcript(request_id, status, answered, b"".join(parts), trouble)
 
     def _any_key(self) -> Mapping[str, str]:

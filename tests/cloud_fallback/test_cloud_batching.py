@@ -78,6 +78,28 @@ async def ask(app: Any, asked: object, **fields: object) -> httpx.Response:
     return await call(app, "POST", "/v1/embeddings", {"model": "embedder", "input": asked, **fields})
 
 
+async def asked_by(embedder: Embedder) -> None:
+    """Waits until a batch has gone."""
+    async with asyncio.timeout(2):
+        while not embedder.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def waiting(embedder: Embedder, tmp_path: Path, *texts: str) -> list["asyncio.Task[httpx.Response]"]:
+    """Callers of one batch, which is at the embedder and stays there until its gate opens."""
+    embedder.gate.clear()
+    app = embedding_service(embedder, tmp_path)
+    calls = [asyncio.create_task(ask(app, text)) for text in texts]
+    await asked_by(embedder)
+    return calls
+
+
+async def leave(*calls: "asyncio.Task[httpx.Response]") -> None:
+    for each in calls:
+        each.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
 async def test_joined(tmp_path: Path) -> None:
     """64 callers at a time are one upstream call, and each gets its own vectors in its own order."""
     embedder = Embedder()
@@ -160,9 +182,7 @@ async def test_caller_who_leaves(tmp_path: Path) -> None:
     await asyncio.sleep(0.01)
 
     calls[1].cancel()
-    async with asyncio.timeout(2):
-        while not embedder.asked:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await asked_by(embedder)
     calls[0].cancel()
     calls[2].cancel()
     await asyncio.gather(*calls, return_exceptions=True)
@@ -211,15 +231,9 @@ async def test_lists_of_tokens(tmp_path: Path) -> None:
 async def test_caller_who_leaves_while_the_others_wait(tmp_path: Path) -> None:
     """Their answers come, and their refusals are their own."""
     embedder = Embedder()
-    embedder.gate.clear()
-    app = embedding_service(embedder, tmp_path)
-    calls = [asyncio.create_task(ask(app, text)) for text in ("a", "bad", "left", "b")]
-    async with asyncio.timeout(2):
-        while not embedder.asked:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    calls = await waiting(embedder, tmp_path, "a", "bad", "left", "b")
 
-    calls[2].cancel()
-    await asyncio.gather(calls[2], return_exceptions=True)
+    await leave(calls[2])
     embedder.gate.set()
     answers = await asyncio.gather(calls[0], calls[1], calls[3])
 
@@ -230,15 +244,9 @@ async def test_caller_who_leaves_before_the_answer_is_handed_out(tmp_path: Path)
     """Good or bad, it goes to those who are there."""
     for fails, status in ((False, 200), (True, 502)):
         embedder = Embedder(fails=fails)
-        embedder.gate.clear()
-        app = embedding_service(embedder, tmp_path)
-        calls = [asyncio.create_task(ask(app, text)) for text in ("left", "a")]
-        async with asyncio.timeout(2):
-            while not embedder.asked:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        calls = await waiting(embedder, tmp_path, "left", "a")
 
-        calls[0].cancel()
-        await asyncio.gather(calls[0], return_exceptions=True)
+        await leave(calls[0])
         embedder.gate.set()
 
         assert (await calls[1]).status_code == status
@@ -247,16 +255,9 @@ async def test_caller_who_leaves_before_the_answer_is_handed_out(tmp_path: Path)
 async def test_callers_who_leave_before_a_refusal(tmp_path: Path) -> None:
     """Nothing is asked for them when the batch is taken apart."""
     embedder = Embedder()
-    embedder.gate.clear()
-    app = embedding_service(embedder, tmp_path)
-    calls = [asyncio.create_task(ask(app, text)) for text in ("left", "left too", "bad", "b")]
-    async with asyncio.timeout(2):
-        while not embedder.asked:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    calls = await waiting(embedder, tmp_path, "left", "left too", "bad", "b")
 
-    for each in calls[:2]:
-        each.cancel()
-    await asyncio.gather(*calls[:2], return_exceptions=True)
+    await leave(*calls[:2])
     embedder.gate.set()
 
     assert [answer.status_code for answer in await asyncio.gather(*calls[2:])] == [400, 200]
