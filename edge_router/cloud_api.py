@@ -71,23 +71,23 @@ def rtt_ms(response: UpstreamResponse, waited_ms: float) -> float | None:
     if took_ms is None:
         return None
     flight_ms = response.header(WAITED_HEADER)
-    return max(0.0, (waited_ms if flight_ms is None else float(flight_ms)) - took_ms)
+    if flight_ms is not None:
+        try:
+            waited_ms = float(flight_ms)
+        except ValueError:
+            return None
+    return max(0.0, waited_ms - took_ms) if isfinite(waited_ms) else None
 
 
 def own_ms(response: UpstreamResponse) -> float | None:
     """Milliseconds that the service and its upstream took, by its own `Server-Timing`; None when it does not say."""
-    header = response.header("server-timing")
-    if not header:
+    parts = [entry.partition("dur=") for entry in (response.header("server-timing") or "").split(",")]
+    try:
+        durations_ms = [float(duration.split(";")[0]) for _, found, duration in parts if found]
+    except ValueError:
         return None
-    total = 0.0
-    for entry in header.split(","):
-        _, found, duration = entry.partition("dur=")
-        if found:
-            try:
-                total += float(duration.split(";")[0])
-            except ValueError:
-                return None
-    return total if isfinite(total) else None
+    total_ms = sum(durations_ms)
+    return total_ms if durations_ms and isfinite(total_ms) else None
 
 
 def _error_object(text: str) -> dict[str, Any]:

@@ -215,7 +215,7 @@ async def test_answer_without_usage(usage: object) -> None:
         pytest.param("app;dur=20, upstream;dur=230.0", "50", id="own time is taken off"),
         pytest.param('app;dur=20;desc="x"', "280", id="with a description"),
         pytest.param("app;dur=9999", "0", id="never negative"),
-        pytest.param("app, cache", "300", id="without durations"),
+        pytest.param("app, cache", None, id="without durations"),
         pytest.param("app;dur=fast", None, id="no number"),
         pytest.param("app;dur=nan", None, id="not a number"),
         pytest.param(None, None, id="absent"),
@@ -230,6 +230,16 @@ async def test_round_trip_to_the_cloud(timing: str | None, expected_ms: str | No
         return FakeUpstreamResponse.plain(completion(), headers={"server-timing": timing} if timing else {})
 
     world.cloud.handler = take_300_ms
+    reply = await world.ask(TO_CLOUD)
+
+    assert reply.headers.get("nearside-cloud-rtt-ms") == expected_ms
+
+
+@pytest.mark.parametrize(("waited", "expected_ms"), [("120.5", "100.5"), ("soon", None), ("inf", None)])
+async def test_round_trip_of_an_answer_that_a_flight_brought(waited: str, expected_ms: str | None) -> None:
+    world = World()
+    headers = {"server-timing": "app;dur=20", "nearside-waited-ms": waited}
+    world.cloud.handler = lambda call: FakeUpstreamResponse.plain(completion(), headers=headers)
     reply = await world.ask(TO_CLOUD)
 
     assert reply.headers.get("nearside-cloud-rtt-ms") == expected_ms
