@@ -4,10 +4,10 @@ A window holds the latest samples themselves, so that windows of several isolate
 """
 
 import json
-from bisect import insort
+from bisect import bisect, insort
 from collections import OrderedDict
-from dataclasses import dataclass
-from math import ceil, isfinite, sqrt
+from collections.abc import Sequence
+from math import ceil, inf, isfinite, sqrt
 from typing import Final, Literal
 
 WINDOW_S: Final = 300.0  # older samples say little; a candidate that nobody tried meanwhile is unknown again
@@ -25,15 +25,52 @@ NOWHERE: Final = "-"  # as a colo: the runtime did not say where we are
 Kind = Literal["ttft", "total", "rtt"]
 
 
-@dataclass(frozen=True, slots=True)
 class Summary:
-    """Of the samples in the window. All are 0 when there are none."""
+    """Of times, oldest first. All are 0 when there are none.
 
-    count: int = 0
-    ewma_ms: float = 0.0
-    deviation_ms: float = 0.0
-    p95_ms: float = 0.0
-    median_ms: float = 0.0
+    Each figure is found when it is asked for: every call changes its window, and most are asked for one or two.
+    """
+
+    __slots__ = ("_averages", "_ordered", "_times_ms", "count")
+
+    def __init__(self, times_ms: Sequence[float] = ()) -> None:
+        self._times_ms = times_ms
+        self._ordered: list[float] | None = None
+        self._averages: tuple[float, float] | None = None
+        self.count = len(times_ms)
+
+    @property
+    def p95_ms(self) -> float:
+        return self._at(ceil(0.95 * self.count) - 1)
+
+    @property
+    def median_ms(self) -> float:
+        return self._at((self.count - 1) // 2)
+
+    @property
+    def ewma_ms(self) -> float:
+        return self._mean_and_deviation()[0]
+
+    @property
+    def deviation_ms(self) -> float:
+        return self._mean_and_deviation()[1]
+
+    def _at(self, rank: int) -> float:
+        if self._ordered is None:
+            self._ordered = sorted(self._times_ms)
+        return self._ordered[rank] if self._ordered else 0.0
+
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        """Plain averages at first, then exponentially weighted ones."""
+        if self._averages is None:
+            mean = variance = 0.0
+            for position, ms in enumerate(self._times_ms):
+                weight = max(EWMA_WEIGHT, 1 / (position + 1))
+                difference = ms - mean if position else 0.0
+                mean = mean + weight * difference if position else ms
+                variance = (1 - weight) * (variance + weight * difference * difference)
+            self._averages = mean, sqrt(variance)
+        return self._averages
 
 
 NOTHING: Final = Summary()
@@ -66,12 +103,12 @@ class LatencyWindow:
 
     def samples(self, now_s: float) -> list[tuple[float, float]]:
         """(Unix time in seconds, milliseconds) of those in the window, oldest first."""
-        return [sample for sample in self._samples if sample[0] > now_s - WINDOW_S]
+        return self._samples[bisect(self._samples, (now_s - WINDOW_S, inf)) :]
 
     def summary(self, now_s: float) -> Summary:
         if now_s >= self._valid_until_s:
             self._samples = self.samples(now_s)
-            self._summary = _summary([ms for _, ms in self._samples])
+            self._summary = Summary([ms for _, ms in self._samples])
             self._valid_until_s = self._samples[0][0] + WINDOW_S if self._samples else float("inf")
         return self._summary
 
@@ -146,21 +183,6 @@ class LatencyTable:
 
 
 _EMPTY: Final = LatencyWindow()  # never added to
-
-
-def _summary(times_ms: list[float]) -> Summary:
-    """Oldest first. Plain averages at first, then exponentially weighted ones."""
-    if not times_ms:
-        return NOTHING
-    mean = variance = 0.0
-    for position, ms in enumerate(times_ms):
-        weight = max(EWMA_WEIGHT, 1 / (position + 1))
-        difference = ms - mean if position else 0.0
-        mean = mean + weight * difference if position else ms
-        variance = (1 - weight) * (variance + weight * difference * difference)
-    ordered, count = sorted(times_ms), len(times_ms)
-    p95, median = ordered[ceil(0.95 * count) - 1], ordered[(count - 1) // 2]
-    return Summary(count, mean, sqrt(variance), p95, median)
 
 
 def _parsed(text: str) -> list[tuple[Kind, str, list[tuple[float, float]]]]:

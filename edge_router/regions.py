@@ -1,6 +1,7 @@
 """Order of the cloud regions for a caller: lowest round trip first, as long as none is measured by the map."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from math import asin, cos, log, radians, sin, sqrt
 from typing import Final
@@ -16,6 +17,7 @@ NEAR_EQUAL_MS: Final = 10.0
 ABOUT_AS_FAR_KM: Final = 100.0
 
 
+@lru_cache(maxsize=1024)
 def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Great-circle distance between (latitude, longitude) pairs in degrees (haversine formula)."""
     latitude_a, latitude_b = radians(a[0]), radians(b[0])

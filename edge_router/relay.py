@@ -192,8 +192,7 @@ class StreamRelay:
         if not choices:
             return
         own_text: str | None = data
-        head = {**self._chunk({}, 0), "choices": choices}
-        lacking = {name: made for name, made in head.items() if not completions.is_like(event.get(name), made)}
+        lacking = {name: made for name, made in self._head.items() if not completions.is_like(event.get(name), made)}
         if mend_head(event, "chat.completion.chunk") or lacking:
             event = {**event, **lacking}
             own_text = None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..attempts import Attempt, Opened
@@ -53,8 +54,11 @@ class Cascade(Generic[_Result]):
         self._make = make
         self._judge = judge
         self._clock = clock
-        # Attempts in the cloud must not write into the report while the edge's may still be the one that is delivered.
-        self._aside = replace(call, report=Report(call.report.request_id, call.report.location))
+
+    @cached_property
+    def _aside(self) -> ChatCall:
+        """Attempts in the cloud must not write into the report while the answer of the edge may still be delivered."""
+        return replace(self._call, report=Report(self._call.report.request_id, self._call.report.location))
 
     async def first_good(self, route: Route, mode: Mode) -> _Pair[_Result]:
         """Raises GatewayError when nobody could answer."""

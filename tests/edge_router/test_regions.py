@@ -131,16 +131,16 @@ def test_without_breakers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "expected_s"),
+    ("times_ms", "expected_s"),
     [
-        pytest.param(Summary(ENOUGH_SAMPLES - 1, p95_ms=400, median_ms=200), None, id="too few"),
-        pytest.param(Summary(ENOUGH_SAMPLES, p95_ms=350, median_ms=200), 0.35, id="p95"),
-        pytest.param(Summary(ENOUGH_SAMPLES, p95_ms=3000, median_ms=200), 0.4, id="the tail is the p95"),
-        pytest.param(Summary(ENOUGH_SAMPLES, p95_ms=1, median_ms=1), 0.02, id="at once"),
+        pytest.param((ENOUGH_SAMPLES - 3) * [200.0] + 2 * [400.0], None, id="too few"),
+        pytest.param((ENOUGH_SAMPLES - 2) * [200.0] + 2 * [350.0], 0.35, id="p95"),
+        pytest.param((ENOUGH_SAMPLES - 2) * [200.0] + 2 * [3000.0], 0.4, id="the tail is the p95"),
+        pytest.param(ENOUGH_SAMPLES * [1.0], 0.02, id="at once"),
     ],
 )
-def test_when_a_call_is_late(times: Summary, expected_s: float | None) -> None:
-    assert hedge_after_s(times) == expected_s
+def test_when_a_call_is_late(times_ms: list[float], expected_s: float | None) -> None:
+    assert hedge_after_s(Summary(times_ms)) == expected_s
 
 
 def test_hedge_budget() -> None:
