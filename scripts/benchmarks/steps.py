@@ -27,6 +27,9 @@ STEPS = {
     "health": "the gateway, GET /health",
     "named": "the gateway, a call passed on, its model named and answering at once",
     "routed": "the same, its model chosen among the cloud's",
+    "streamed": "the gateway, a stream passed on, its model named, three chunks at once",
+    "chunks": "the same, 102 chunks in two pieces",
+    "stream_response": "the JavaScript Response of a stream, one piece sent into it",
     "score": "of it: the router's score",
     "optimize": "the prompt optimizer, on 1 KB of English in which it finds a little",
     "timer": "a timer that is taken back",
@@ -103,13 +106,15 @@ def _prepare(server: Server, facts: dict[str, Any]) -> None:
         if response.status_code == 200:
             return
         time.sleep(0.25)
-    raise SystemExit(f"steps: no hit: {response.status_code} {response.text[:500]}")
+    raise SystemExit(f"steps: no hit: {response.text}")
 
 
 def _spent_us(server: Server, step: str, times: int) -> float:
     before_s = thread_cpu_s(server.pid)
     job = {"step": step, "times": times}
-    httpx.post(server.url, json=job, timeout=120, trust_env=False).raise_for_status()
+    response = httpx.post(server.url, json=job, timeout=120, trust_env=False)
+    if response.status_code != 200:
+        raise SystemExit(f"steps: {step}: {response.text}")
     return 1e6 * (thread_cpu_s(server.pid) - before_s)
 
 

@@ -5,18 +5,21 @@ takes the time.
 # mypy: ignore-errors
 # js and workers exist inside workerd only.
 
+import asyncio
 import json
+from traceback import format_exc
 
 from js import JSON, Request, Response
 from workers import WorkerEntrypoint
 
 import entry
 from adapters.border import BORDER
+from adapters.event_loop import use_microtasks
 from adapters.http import WorkerRequest, to_response
 from adapters.runtime import CLOCK, new_id, run_eagerly
 from edge_router.metrics.points import PointRecorder
 from edge_router.prompts.optimizer import optimize
-from edge_router.replies import json_reply
+from edge_router.replies import Reply, json_reply
 from edge_router.report import with_report
 
 globals().update({name: getattr(entry, name) for name in entry.__all__ if name != "Default"})  # the objects' classes
@@ -60,6 +63,51 @@ class Kept:
         self.report = report
 
 
+def events(first, last):
+    """Bytes of the stream's chunks with these numbers; `[DONE]` behind number 1, and a finish reason before."""
+    made = []
+    for number in range(first, last):
+        delta = {"role": "assistant", "content": "a"} if number == 0 else {"content": f" token {number}"}
+        chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
+        made.append({**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+    if first:
+        made.append({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    text = "".join(f"data: {json.dumps(each)}\n\n" for each in made)
+    return (text + ("data: [DONE]\n\n" if first else "")).encode()
+
+
+class Chunks:
+    """A stream's upstream answer, which is there already: `first`, then `rest` in one piece."""
+
+    status = 200
+    keeps = True
+
+    def __init__(self, first, rest):
+        self.first, self.rest = first, rest
+
+    def header(self, name):
+        return "text/event-stream" if name == "content-type" else None
+
+    async def read(self):
+        return self.first
+
+    async def push(self, take):
+        take(self.rest)
+
+    async def cancel(self):
+        """It has ended."""
+
+
+class OnePiece:
+    """A reply's stream that is ready."""
+
+    async def run(self, send):
+        send("data: [DONE]\n\n")
+
+    async def aclose(self):
+        """Nothing to let go."""
+
+
 class AtOnce:
     """`CloudRegions` and its answer, which is there already."""
 
@@ -68,9 +116,10 @@ class AtOnce:
 
     def __init__(self, answer):
         self.answer = answer
+        self.chunks = None
 
     async def post(self, region, path, body, headers):
-        return self
+        return Chunks(*self.chunks) if json.loads(body).get("stream") else self
 
     def header(self, name):
         return None
@@ -87,7 +136,7 @@ class Steps:
         self.js_request = Request.new(facts["url"], JSON.parse(json.dumps(init)))
         self.health_request = Request.new(facts["url"].partition("/v1/")[0] + "/health")
         self.content, self.answer = facts["body"], facts["answer"]
-        self.gateway, *_ = entry.compose(env)
+        self.gateway = entry.compose(env).gateway
         self.background = NoBackground()
         self.kept = Kept()
         self.recorders = list(self.gateway._telemetry)
@@ -105,16 +154,18 @@ class Steps:
 
         self.named, self.routed = self.passed("gpt-4o-mini"), self.passed("cloud")
         answering = self.gateway._endpoints["/v1/chat/completions"][1].__self__._answering
-        answering._services.upstreams._cloud = AtOnce(self.answer)
+        answering._services.upstreams._cloud = cloud = AtOnce(self.answer)
+        self.cloud = cloud
+        self.streamed = self.passed("gpt-4o-mini", stream=True)
 
     def request(self):
         request = ReadRequest(self.js_request)
         request.content = self.content
         return request
 
-    def passed(self, model):
+    def passed(self, model, **more):
         request = self.request()
-        request.content = json.dumps({**json.loads(self.content), "model": model, "use_cache": False})
+        request.content = json.dumps({**json.loads(self.content), "model": model, "use_cache": False, **more})
         return request
 
     async def nothing(self):
@@ -160,6 +211,34 @@ class Steps:
     def step_routed(self, times):
         for _ in range(times):
             run_eagerly(self.gateway.handle(self.routed, self.background))
+
+    async def step_streamed(self, times):
+        await self.stream(times, events(1, 2))
+
+    async def step_chunks(self, times):
+        await self.stream(times, events(1, 101))
+
+    async def stream(self, times, rest):
+        """As a request's own work runs: called by JavaScript, and no microtask between its steps."""
+        self.cloud.chunks = events(0, 1), rest
+        done = asyncio.get_running_loop().create_future()
+        CLOCK.after(0, lambda: asyncio.ensure_future(self.streams(times)).add_done_callback(done.set_result))
+        (await done).result()
+
+    async def streams(self, times):
+        for _ in range(times):
+            reply = await self.gateway.handle(self.streamed, self.background)
+            assert not isinstance(reply.body, str), reply.body
+            await reply.body.run(self.nobody)
+            await reply.body.aclose()
+
+    @staticmethod
+    def nobody(text):
+        """Takes what is streamed."""
+
+    def step_stream_response(self, times):
+        for _ in range(times):
+            to_response(Reply(200, OnePiece(), self.reply.headers))
 
     def step_score(self, times):
         for _ in range(times):
@@ -210,15 +289,20 @@ class Default(WorkerEntrypoint):
 
     async def fetch(self, request):
         job = json.loads(await request.text())
-        if "prepare" in job:
-            await BORDER.open()
-            env = entry.import_from_javascript("cloudflare:workers").env
-            Default.steps = Steps(job["prepare"], env)
-            answered = await Default.steps.gateway.handle(Default.steps.request(), entry.BACKGROUND)
-            try:
-                await Default.steps.prepare()
-            except AssertionError as exc:
-                return Response.new(str(exc) + str(answered.body), JSON.parse('{"status": 503}'))
-        else:
-            Default.steps.run(job["step"], job["times"])
+        try:
+            await (self.prepare(job["prepare"]) if "prepare" in job else self.work(job["step"], job["times"]))
+        except Exception:
+            return Response.new(format_exc(), JSON.parse('{"status": 503}'))
         return Response.new("done")
+
+    async def prepare(self, facts):
+        await BORDER.open()
+        use_microtasks()
+        Default.steps = Steps(facts, entry.import_from_javascript("cloudflare:workers").env)
+        await Default.steps.gateway.handle(Default.steps.request(), entry.BACKGROUND)
+        await Default.steps.prepare()
+
+    async def work(self, step, times):
+        working = Default.steps.run(step, times)
+        if working is not None:
+            await working
