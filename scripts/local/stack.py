@@ -321,6 +321,9 @@ class Stack:
             "MINIFLARE_WORKERD_PATH": str(Path(__file__).parent / "workerd"),
             "CLOUDFLARE_CF_FETCH_ENABLED": "false",
             "WRANGLER_SEND_METRICS": "false",
+            # wrangler's own page of traces: it writes each request into a database, within the same workerd.
+            "X_LOCAL_OBSERVABILITY": "false",
+            "X_LOCAL_EXPLORER": "false",
             "CI": "1",
             **self._runtime_variables,
         }
@@ -366,22 +369,39 @@ def running_stack(
     """The stack, answering; stopped with every process it started when the block is left."""
     logs = Path(tempfile.mkdtemp(prefix="nearside-"))
     stack = Stack(logs)
+    with _terminated_as_interrupted():
+        try:
+            address = stack.start(
+                port=port,
+                control_port=control_port,
+                auth=auth,
+                variables=variables or {},
+                config=config or {},
+                records=records or {},
+                cloud_variables=cloud_variables or {},
+                runtime_variables=runtime_variables or {},
+                reload=reload,
+            )
+            yield stack, address
+        finally:
+            stack.stop()
+            shutil.rmtree(logs, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does, so that nothing is left running. Where it is handled already, or
+    threads other than the main one run a stack, all stays as it is.
+    """
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        address = stack.start(
-            port=port,
-            control_port=control_port,
-            auth=auth,
-            variables=variables or {},
-            config=config or {},
-            records=records or {},
-            cloud_variables=cloud_variables or {},
-            runtime_variables=runtime_variables or {},
-            reload=reload,
-        )
-        yield stack, address
+        yield
     finally:
-        stack.stop()
-        shutil.rmtree(logs, ignore_errors=True)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _new_key() -> tuple[str, dict[str, str]]:
