@@ -1,16 +1,14 @@
 """Alerts across isolates: one Durable Object keeps them, and the notices about them."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.alerts.book import AlertBook
 from edge_router.alerts.findings import Observed
 from edge_router.alerts.rules import Rule
@@ -31,8 +29,8 @@ class Alerts(DurableObject):
         self._book = AlertBook(ObjectSql(ctx.storage))
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": self._answer(call, time.time())}))
+        call = await call_of(request)
+        return answer_with(self._answer(call, time.time()))
 
     def _answer(self, call: Mapping[str, Any], now_s: float) -> Any:
         if call["op"] == "step":

@@ -1,17 +1,15 @@
 """Batches across isolates: a Durable Object per tenant keeps what there is and gives out what is to be done."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
 from adapters.bucket import R2Bucket
 from adapters.javascript import from_object, to_object
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.batches.book import BatchBook
 from edge_router.batches.storing import file_key
 from edge_router.errors import StoreError
@@ -38,12 +36,12 @@ class Batches(DurableObject):
         self._wakes_at_s: float | None = None
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
+        call = await call_of(request)
         result = getattr(self._book, call["op"])(**call["facts"], now_s=time.time())
         if call["op"] in CHANGING:
             await self._storage.put("tenant", call["tenant"])
             await self._wake()
-        return Response.new(json.dumps({"result": result}))
+        return answer_with(result)
 
     async def alarm(self, *_: Any) -> None:
         """Sends what is due. A failure is raised: then the runtime calls again, and leases bring back what was lost."""

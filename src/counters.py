@@ -1,17 +1,15 @@
 """Counters across isolates: a Durable Object per tenant adds up what isolates send in batches."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.counters import Amount, CounterTable
 from edge_router.prewarming.hot import Asked, HotTable
 
@@ -35,8 +33,8 @@ class Counters(DurableObject):
         return HotTable(ObjectSql(self._storage))
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": self._answer(call)}))
+        call = await call_of(request)
+        return answer_with(self._answer(call))
 
     def _answer(self, call: Mapping[str, Any]) -> dict[str, float] | list[dict[str, Any]] | None:
         if call["op"] == "note":

@@ -1,16 +1,14 @@
 """Feedback across isolates: a Durable Object per tenant keeps which answers were rated, in its SQLite."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
 
 
@@ -28,8 +26,8 @@ class FeedbackLog(DurableObject):
         self._has_alarm = False
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": await self._answer(call)}))
+        call = await call_of(request)
+        return answer_with(await self._answer(call))
 
     async def alarm(self, *_: Any) -> None:
         """Forgets what is too old, and comes again when the next row will be."""

@@ -1,17 +1,14 @@
 """Budgets across isolates: a Durable Object per tenant keeps what is spent and reserved, in its SQLite."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
-from adapters.entrance import open_entrance
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.budgets import ledger
 from edge_router.budgets.ledger import Left, Period, Refusal, Sums
 from edge_router.budgets.money import Cost
@@ -32,9 +29,8 @@ class Ledger(DurableObject):
         self._ledger = ledger.Ledger(ObjectSql(ctx.storage))
 
     async def fetch(self, request: Any) -> Any:
-        await open_entrance()
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": self._answer(call, time.time())}))
+        call = await call_of(request)
+        return answer_with(self._answer(call, time.time()))
 
     def _answer(self, call: Mapping[str, Any], now_s: float) -> dict[str, Any] | None:
         if call["op"] == "sums":

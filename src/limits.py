@@ -1,17 +1,14 @@
 """Strict limits: a Durable Object per tenant counts its requests from everywhere."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
-from adapters.entrance import open_entrance
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.errors import StoreError
 from edge_router.limits.book import LimitBook, Verdict
 from edge_router.limits.journal import Journal
@@ -30,9 +27,8 @@ class TenantLimits(DurableObject):
         self._book: LimitBook | None = None
 
     async def fetch(self, request: Any) -> Any:
-        await open_entrance()
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": self._answer(call, time.time())}))
+        call = await call_of(request)
+        return answer_with(self._answer(call, time.time()))
 
     def _answer(self, call: Mapping[str, Any], now_s: float) -> dict[str, Any] | None:
         if self._book is None:

@@ -1,15 +1,13 @@
 """Metrics across isolates: a Durable Object for each location, and one that knows which locations there are."""
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from js import Response
 from workers import DurableObject
 
 from adapters.object_sql import ObjectSql
-from adapters.objects import ask_object
+from adapters.objects import answer_with, ask_object, call_of
 from edge_router.errors import StoreError
 from edge_router.metrics.cells import Slice
 from edge_router.metrics.directory import Directory
@@ -32,8 +30,8 @@ class Metrics(DurableObject):
         self._shard, self._directory = Shard(sql), Directory(sql)
 
     async def fetch(self, request: Any) -> Any:
-        call = json.loads(await request.text())
-        return Response.new(json.dumps({"result": self._answer(call, time.time())}))
+        call = await call_of(request)
+        return answer_with(self._answer(call, time.time()))
 
     def _answer(self, call: Mapping[str, Any], now_s: float) -> Any:
         if call["op"] == "add":

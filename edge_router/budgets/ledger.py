@@ -7,6 +7,7 @@ made, whenever it is settled. One that nobody settles counts as spent; docs/budg
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from ..sql import Sql
@@ -34,14 +35,24 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS spent (day TEXT NOT NULL, model TEXT NOT NULL, nano_usd INTEGER NOT NULL,"
     " tokens INTEGER NOT NULL, answers INTEGER NOT NULL, PRIMARY KEY (day, model)) WITHOUT ROWID",
 )
-# Of the month and, within it, of one day.
+# Of the month and, within it, of one day; and whether an id is known.
 _USED: Final = (
     "SELECT 'spent' AS kind, SUM(nano_usd) AS nano_usd, SUM(tokens) AS tokens,"
-    " SUM(CASE WHEN day = ? THEN nano_usd END) AS day_nano_usd, SUM(CASE WHEN day = ? THEN tokens END) AS day_tokens"
-    " FROM spent WHERE day BETWEEN ? AND ?"
+    " SUM(CASE WHEN day = ?1 THEN nano_usd END) AS day_nano_usd, SUM(CASE WHEN day = ?1 THEN tokens END) AS day_tokens"
+    " FROM spent WHERE day BETWEEN ?2 AND ?3"
     " UNION ALL SELECT 'reserved', SUM(nano_usd), SUM(tokens),"
-    " SUM(CASE WHEN day = ? THEN nano_usd END), SUM(CASE WHEN day = ? THEN tokens END)"
-    " FROM reservations WHERE day BETWEEN ? AND ? AND has_expired = 0"
+    " SUM(CASE WHEN day = ?1 THEN nano_usd END), SUM(CASE WHEN day = ?1 THEN tokens END)"
+    " FROM reservations WHERE day BETWEEN ?2 AND ?3 AND has_expired = 0"
+    " UNION ALL SELECT 'known', 1, 1, 1, 1"
+    " FROM (SELECT id FROM reservations UNION ALL SELECT id FROM ended) WHERE id = ?4"
+)
+# On a model, or on OTHER once the day has as many as it may.
+_SPEND: Final = (
+    "INSERT INTO spent (day, model, nano_usd, tokens, answers) SELECT ?1, CASE WHEN"
+    " EXISTS (SELECT 1 FROM spent WHERE day = ?1 AND model = ?2) OR ?6 > (SELECT COUNT(*) FROM spent WHERE day = ?1)"
+    " THEN ?2 ELSE ?7 END, ?3, ?4, ?5 WHERE true"
+    " ON CONFLICT (day, model) DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd,"
+    " tokens = tokens + excluded.tokens, answers = answers + excluded.answers"
 )
 
 
@@ -110,8 +121,8 @@ class Ledger:
     def reserve(self, reservation_id: str, cost: Cost, limits: SpendingLimits, now_s: float) -> Left | Refusal:
         """What is left after it, or why it is refused."""
         self._tidy(now_s)
-        day, month = self._periods(now_s)
-        if self._is_known(reservation_id):
+        day, month, is_known = self._periods(now_s, reservation_id)
+        if is_known:
             return _left(limits, day, month)
         refusal = _refusal(cost, limits, day, month)
         if refusal is not None:
@@ -124,21 +135,17 @@ class Ledger:
 
     def settle(self, reservation_id: str, cost: Cost, model: str, now_s: float) -> None:
         """What was really spent, which may be more than was reserved. Counts without a reservation, too."""
-        if self._has_ended(reservation_id):
-            return
-        day = self._take_back(reservation_id) or _days(now_s)[0].first
-        self._end(reservation_id, now_s)
-        self._spend(day, self._place_of(day, model), cost, 1)
+        if self._end(reservation_id, now_s):
+            day = self._take_back(reservation_id) or _days(now_s)[0].first
+            self._spend(day, model, cost, 1)
 
     def release(self, reservation_id: str, now_s: float) -> None:
         """Nothing was spent. A reservation with that id that is still on its way here will find that it has ended."""
-        if self._has_ended(reservation_id):
-            return
-        self._take_back(reservation_id)
-        self._end(reservation_id, now_s)
+        if self._end(reservation_id, now_s):
+            self._take_back(reservation_id)
 
     def sums(self, now_s: float) -> Sums:
-        self._tidy(now_s)
+        self._tidy(now_s, expire=True)
         month = _days(now_s)[1]
         rows = self._sql.exec(
             "SELECT model, SUM(nano_usd) AS nano_usd, SUM(tokens) AS tokens, SUM(answers) AS answers FROM spent"
@@ -146,56 +153,49 @@ class Ledger:
             month.first, month.last,
         )  # fmt: skip
         models = {row["model"]: (_cost(row), int(row["answers"])) for row in rows}
-        return Sums(*self._periods(now_s), models)
+        day_so_far, month_so_far, _ = self._periods(now_s, "")
+        return Sums(day_so_far, month_so_far, models)
 
-    def _periods(self, now_s: float) -> tuple[Period, Period]:
-        """The day and the month."""
+    def _periods(self, now_s: float, reservation_id: str) -> tuple[Period, Period, bool]:
+        """The day and the month, and whether that id is known."""
         day, month = _days(now_s)
-        rows = self._sql.exec(_USED, *[day.first, day.first, month.first, month.last] * 2)
-        spent, reserved = (next(row for row in rows if row["kind"] == kind) for kind in ("spent", "reserved"))
+        rows = self._sql.exec(_USED, day.first, month.first, month.last, reservation_id)
+        used = {row["kind"]: row for row in rows}
+        spent, reserved = used["spent"], used["reserved"]
         return (
             Period(day.starts_at_s, day.resets_at_s, _cost(spent, "day_"), _cost(reserved, "day_")),
             Period(month.starts_at_s, month.resets_at_s, _cost(spent), _cost(reserved)),
+            "known" in used,
         )
-
-    def _is_known(self, reservation_id: str) -> bool:
-        known = "SELECT 1 FROM reservations WHERE id = ? UNION ALL SELECT 1 FROM ended WHERE id = ?"
-        return bool(self._sql.exec(known, reservation_id, reservation_id))
-
-    def _has_ended(self, reservation_id: str) -> bool:
-        return bool(self._sql.exec("SELECT 1 FROM ended WHERE id = ?", reservation_id))
 
     def _take_back(self, reservation_id: str) -> str | None:
         """Removes the reservation, also from what it became when it expired. Its day; None when there is none."""
-        for row in self._sql.exec("SELECT * FROM reservations WHERE id = ?", reservation_id):
-            self._sql.exec("DELETE FROM reservations WHERE id = ?", reservation_id)
+        for row in self._sql.exec("DELETE FROM reservations WHERE id = ? RETURNING *", reservation_id):
             if row["has_expired"]:
                 self._spend(row["day"], UNSETTLED, NOTHING - _cost(row), -1)
             return str(row["day"])
         return None
 
-    def _end(self, reservation_id: str, now_s: float) -> None:
-        self._sql.exec("INSERT INTO ended (id, at_s) VALUES (?, ?)", reservation_id, now_s)
+    def _end(self, reservation_id: str, now_s: float) -> bool:
+        """False when it had ended before."""
+        ended = "INSERT INTO ended (id, at_s) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING id"
+        return bool(self._sql.exec(ended, reservation_id, now_s))
 
     def _spend(self, day: str, model: str, cost: Cost, answers: int) -> None:
-        self._sql.exec(
-            "INSERT INTO spent (day, model, nano_usd, tokens, answers) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (day, model) DO UPDATE SET nano_usd = nano_usd + excluded.nano_usd,"
-            " tokens = tokens + excluded.tokens, answers = answers + excluded.answers",
-            day, model, cost.nano_usd, cost.tokens, answers,
-        )  # fmt: skip
+        most = MAX_MODELS + (model == UNSETTLED) * 2  # which has a place of its own, beside OTHER
+        self._sql.exec(_SPEND, day, model, cost.nano_usd, cost.tokens, answers, most, OTHER)
 
-    def _place_of(self, day: str, model: str) -> str:
-        models = {row["model"] for row in self._sql.exec("SELECT model FROM spent WHERE day = ?", day)}
-        return model if model in models or len(models) < MAX_MODELS else OTHER
-
-    def _tidy(self, now_s: float) -> None:
-        """Lets reservations expire, and forgets what is too old to matter."""
-        overdue = self._sql.exec("SELECT * FROM reservations WHERE has_expired = 0 AND at_s < ?", now_s - RESERVED_S)
-        for row in overdue:
-            self._sql.exec("UPDATE reservations SET has_expired = 1 WHERE id = ?", row["id"])
+    def _tidy(self, now_s: float, *, expire: bool = False) -> None:
+        """Lets reservations expire, and forgets what is too old to matter. expire: also if that was done a moment ago;
+        to what may be reserved it makes no difference.
+        """
+        is_due = self._tidied_at_s is None or not 0 <= now_s - self._tidied_at_s < TIDY_EVERY_S
+        if not (is_due or expire):
+            return
+        overdue = "UPDATE reservations SET has_expired = 1 WHERE has_expired = 0 AND at_s < ? RETURNING *"
+        for row in self._sql.exec(overdue, now_s - RESERVED_S):
             self._spend(row["day"], UNSETTLED, _cost(row), 1)
-        if self._tidied_at_s is not None and 0 <= now_s - self._tidied_at_s < TIDY_EVERY_S:
+        if not is_due:
             return
         self._tidied_at_s = now_s
         self._sql.exec("DELETE FROM ended WHERE at_s < ?", now_s - ENDED_KEPT_S)
@@ -215,7 +215,13 @@ class _Days:
 
 def _days(now_s: float) -> tuple[_Days, _Days]:
     """The day and the month of a Unix time, in UTC."""
-    midnight = datetime.fromtimestamp(now_s, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _days_at(int(now_s // 86_400))
+
+
+@lru_cache(maxsize=8)
+def _days_at(day: int) -> tuple[_Days, _Days]:
+    """day: since 1970."""
+    midnight = datetime.fromtimestamp(86_400 * day, UTC)
     first = midnight.replace(day=1)
     next_month = (first + timedelta(days=31)).replace(day=1)
     return _between(midnight, midnight + timedelta(days=1)), _between(first, next_month)

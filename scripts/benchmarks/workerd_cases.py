@@ -23,6 +23,11 @@ PINNED = "gpt-4o-mini"  # of the catalog, and the cloud's
 
 SECRET = "benchmarks" * 4
 KEY = f"nsk_bench_{SECRET}"
+# The same for tenants whose requests are counted before they are answered, each in a Durable Object of its own.
+COUNTED: dict[str, dict[str, Any]] = {
+    "budget": {"budget": {"usd_day": 100_000}},
+    "limits": {"limits": {"requests_per_minute": 1_000_000, "concurrency": 10_000, "strict": True}},
+}
 
 # As much as production sends with every request: reading it is part of the work.
 CF = {
@@ -114,6 +119,16 @@ def workerd_cases() -> list[Case]:
             headers=signed_in,
             **passed("cloud"),
         ),
+        *(
+            Case(
+                f"passed-on-{name}",
+                f"Nearside, a call passed on, its model named, for a tenant with {name}",
+                PASSING,
+                headers={**sent, "authorization": f"Bearer nsk_{name}_{SECRET}"},
+                **passed(PINNED),
+            )
+            for name in COUNTED
+        ),
     ]
 
 
@@ -127,6 +142,10 @@ def workerd_servers(upstream_url: str = "") -> dict[str, Any]:
     vendored = vendored_modules(config.get("python_modules", {}).get("exclude", []))
     python: dict[str, Any] = {"options": {"compatibilityFlags": flags}}
     record = {"key:bench": json.dumps({"tenant": "bench", "hashes": [hash_secret(SECRET)]})}
+    counted = {
+        f"key:{name}": json.dumps({"tenant": name, "hashes": [hash_secret(SECRET)], **more})
+        for name, more in COUNTED.items()
+    }
     return {
         "compatibilityDate": config["compatibility_date"],
         "servers": [
@@ -155,7 +174,7 @@ def workerd_servers(upstream_url: str = "") -> dict[str, Any]:
                 {"AUTH": "keys", "CLOUD_REGIONS": [{"id": "bench", "url": upstream_url}]},
                 config,
                 vendored,
-                record,
+                {**record, **counted},
                 flags,
             ),
         ],

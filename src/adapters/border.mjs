@@ -36,9 +36,9 @@ export const readRequest = (request) => {
 };
 
 // The text; how many bytes there are, if that is more than `most`; false for what is not UTF-8.
-export const readBody = (number, request, most) => tell(number, textOf(request, most));
+export const readBody = (number, request, most) => tell(number, boundedText(request, most));
 
-const textOf = async (request, most) => {
+const boundedText = async (request, most) => {
   const data = await request.arrayBuffer();
   if (data.byteLength > most) return data.byteLength;
   try {
@@ -160,6 +160,16 @@ export const sink = (number, uncheckedMost, unreadMost) => {
     respond: (status, headers) => new Response(readable, { status, headers: JSON.parse(headers) }),
   };
 };
+
+// Of our own Durable Objects. `body`, the answer, values and rows: JSON.
+
+const askedBy = async (namespace, name, body) => (await namespace.getByName(name).fetch("https://object/", { method: "POST", body })).text();
+
+export const ask = (number, namespace, name, body) => tell(number, askedBy(namespace, name, body));
+
+export const textOf = (number, request) => tell(number, request.text());
+
+export const query = (sql, statement, values) => JSON.stringify(sql.exec(statement, ...JSON.parse(values)).toArray());
 
 // Timers.
 
