@@ -5,7 +5,6 @@ context, so a caller who leaves does not end it for the others; when the last on
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
@@ -15,9 +14,9 @@ from pyodide.ffi import JsException, create_once_callable, create_proxy, to_js
 from workers import DurableObject, import_from_javascript
 
 from adapters.cloud import FetchCloudRegions
-from adapters.entrance import open_entrance
-from adapters.flights import CLAIM_PATH, ROLE_HEADER
+from adapters.flights import ROLE_HEADER
 from adapters.javascript import to_object
+from adapters.objects import answer_with, call_of
 from adapters.runtime import CLOCK
 from adapters.workers_ai import edge_models
 from edge_router.cloud_api import REGION_HEADER, WAITED_HEADER
@@ -38,7 +37,7 @@ class SingleFlight(DurableObject):
     affinity. It answers at once, so that a caller can tell a slow model from a broken object; ROLE_HEADER says whether
     the caller `leads` or `joins`. The body is that of `edge_router.flights.wire`.
 
-    A `fetch` of CLAIM_PATH takes JSON `{for_s}` and answers `{granted}`.
+    JSON `{for_s}` is a claim; it is answered with `{"result": …}`: whether it is granted.
     """
 
     def __init__(self, ctx: Any, env: Any) -> None:
@@ -47,10 +46,9 @@ class SingleFlight(DurableObject):
         self._claimed_until_s = 0.0
 
     async def fetch(self, request: Any) -> Any:
-        await open_entrance()
-        facts = json.loads(await request.text())
-        if request.url.endswith(CLAIM_PATH):
-            return Response.new(json.dumps({"granted": self._claim(facts["for_s"])}))
+        facts = await call_of(request)
+        if "for_s" in facts:
+            return answer_with(self._claim(facts["for_s"]))
         role = "joins"
         if self._flight is None or not self._flight.broadcast.is_joinable:
             self._flight = _Flight(facts)

@@ -84,8 +84,8 @@ def workerd_cases() -> list[Case]:
     sent = {**cf, "content-type": "application/json"}
     signed_in = {**sent, "authorization": f"Bearer {KEY}"}
 
-    def passed(model: str) -> dict[str, Any]:
-        body = json.dumps({**json.loads(CHAT), "model": model, "use_cache": False}, separators=(",", ":"))
+    def passed(model: str, *, use_cache: bool = False) -> dict[str, Any]:
+        body = json.dumps({**json.loads(CHAT), "model": model, "use_cache": use_cache}, separators=(",", ":"))
         return {"method": "POST", "path": "/v1/chat/completions", "body": body, "needs_upstream": True}
 
     return [
@@ -128,6 +128,13 @@ def workerd_cases() -> list[Case]:
                 **passed(PINNED),
             )
             for name in COUNTED
+        ),
+        Case(
+            "passed-on-shared",
+            "Nearside, a call passed on that others may share, its answer stored (use 1 connection: more do share)",
+            PASSING,
+            headers={**signed_in, "cache-control": "no-cache"},
+            **passed(PINNED, use_cache=True),
         ),
     ]
 

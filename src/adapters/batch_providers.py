@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from js import AbortController, FixedLengthStream, fetch
+from js import FixedLengthStream
 from pyodide.ffi import JsException, to_js
 
-from adapters.javascript import to_object
-from adapters.responses import JsUpstreamResponse
+from adapters.border import BORDER
+from adapters.javascript import encode, to_object
+from adapters.responses import JsUpstreamResponse, begun
 from adapters.runtime import new_id
 from edge_router import completions
 from edge_router.batches.multipart import form_around
@@ -23,12 +24,9 @@ class FetchBatchProviders:
     async def ask(
         self, upstream: BatchUpstream, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> JsUpstreamResponse:
-        init: dict[str, Any] = {"method": method}
-        headers = {}
-        if body is not None:
-            init["body"] = completions.dump(body)
-            headers["content-type"] = "application/json"
-        return await _fetched(upstream, path, to_object({**init, "headers": _with_key(upstream, headers)}))
+        if body is None:
+            return await _fetched(upstream, method, path, {})
+        return await _fetched(upstream, method, path, {"content-type": "application/json"}, completions.dump(body))
 
     async def upload(self, upstream: BatchUpstream, content: Any, size_bytes: int, filename: str) -> JsUpstreamResponse:
         """The file goes from R2 to the provider within the runtime; Python sees none of it."""
@@ -36,11 +34,9 @@ class FetchBatchProviders:
         before, after = form_around(boundary, filename)
         through = FixedLengthStream.new(len(before) + size_bytes + len(after))
         kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
-        init = to_object({"method": "POST", "headers": _with_key(upstream, kind)})
-        init.body = through.readable
         feeding = asyncio.ensure_future(_feed(through.writable, before, content, after))
         try:
-            return await _fetched(upstream, "/files", init)
+            return await _fetched(upstream, "POST", "/files", kind, through.readable)
         finally:
             if not feeding.done():
                 feeding.cancel()
@@ -65,17 +61,11 @@ async def _write(writable: Any, data: bytes) -> None:
     writer.releaseLock()
 
 
-def _with_key(upstream: BatchUpstream, headers: Mapping[str, str]) -> dict[str, str]:
-    return {"authorization": f"Bearer {upstream.key}", **headers}
-
-
-async def _fetched(upstream: BatchUpstream, path: str, init: Any) -> JsUpstreamResponse:
-    controller = AbortController.new()
-    init.redirect, init.signal = "manual", controller.signal
+async def _fetched(
+    upstream: BatchUpstream, method: str, path: str, headers: Mapping[str, str], body: Any = None
+) -> JsUpstreamResponse:
+    init = {"method": method, "headers": {"authorization": f"Bearer {upstream.key}", **headers}}
     try:
-        return JsUpstreamResponse.of(await fetch(upstream.url + path, init), controller)
+        return await begun(BORDER.js.send, upstream.url + path, encode(init), body)
     except JsException as exc:
         raise UpstreamError(f"{upstream.id} could not be reached.") from exc
-    except asyncio.CancelledError:
-        controller.abort()
-        raise

@@ -55,13 +55,13 @@ export const respond = (body, status, headers) => new Response(body || null, { s
 
 const headOf = (call) => JSON.stringify([call.response.status, headersOf(call.response)]);
 
-// `init`: JSON. Settles with the head; the call is given at once, so that it can be aborted.
-export const send = (number, url, init, body) => {
-  const call = { controller: new AbortController() };
-  const sent = { ...JSON.parse(init), body, redirect: "manual", signal: call.controller.signal };
+// Each settles with the head; the call is given at once, so that it can be aborted.
+
+const begun = (number, begin, controller) => {
+  const call = { controller };
   tell(
     number,
-    fetch(url, sent).then((response) => {
+    begin(controller?.signal).then((response) => {
       call.response = response;
       return headOf(call);
     }),
@@ -69,9 +69,23 @@ export const send = (number, url, init, body) => {
   return call;
 };
 
-export const callOf = (response, controller) => ({ response, controller });
+// `init`: JSON.
+export const send = (number, url, init, body) =>
+  begun(
+    number,
+    (signal) => fetch(url, { ...JSON.parse(init), body, redirect: "manual", signal }),
+    new AbortController(),
+  );
 
-export const head = headOf;
+// Of one of our own Durable Objects. `body`: JSON.
+const ofObject = (namespace, name, body, signal) => namespace.getByName(name).fetch("https://object/", { method: "POST", body, signal });
+
+export const join = (number, namespace, name, body) =>
+  begun(number, (signal) => ofObject(namespace, name, body, signal), new AbortController());
+
+// Of Workers AI, which knows no abort. `inputs`, `options`: JSON.
+export const run = (number, binding, model, inputs, options) =>
+  begun(number, () => binding.run(model, JSON.parse(inputs), JSON.parse(options)));
 
 export const text = (number, call) => tell(number, call.response.text());
 
@@ -161,11 +175,16 @@ export const sink = (number, uncheckedMost, unreadMost) => {
   };
 };
 
-// Of our own Durable Objects. `body`, the answer, values and rows: JSON.
+// Of other bindings.
 
-const askedBy = async (namespace, name, body) => (await namespace.getByName(name).fetch("https://object/", { method: "POST", body })).text();
+export const call = (number, target, method, ...values) => tell(number, target[method](...values));
 
-export const ask = (number, namespace, name, body) => tell(number, askedBy(namespace, name, body));
+export const mayPass = (number, limiter, key) => tell(number, limiter.limit({ key }).then(({ success }) => success));
+
+// Of a Durable Object's side. Values and rows: JSON.
+
+export const ask = (number, namespace, name, body) =>
+  tell(number, ofObject(namespace, name, body).then((response) => response.text()));
 
 export const textOf = (number, request) => tell(number, request.text());
 

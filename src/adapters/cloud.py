@@ -1,6 +1,5 @@
 """`CloudRegions` over `fetch`."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ from pyodide.ffi import JsException
 
 from adapters.border import BORDER
 from adapters.javascript import encode
-from adapters.responses import JsUpstreamResponse
+from adapters.responses import JsUpstreamResponse, begun
 from edge_router.errors import CloudUnavailable
 from edge_router.settings import Region
 
@@ -35,17 +34,7 @@ class FetchCloudRegions:
     async def _fetch(
         self, region: Region, path: str, options: Mapping[str, Any], body: str | None = None
     ) -> JsUpstreamResponse:
-        call: Any = None
-
-        def begin(number: int) -> None:
-            nonlocal call
-            call = BORDER.js.send(number, region.url + path, encode(options), body)
-
         try:
-            head = await BORDER.wait(begin)
-            return JsUpstreamResponse(call, head)
+            return await begun(BORDER.js.send, region.url + path, encode(options), body)
         except JsException as exc:
             raise CloudUnavailable(f"The cloud region {region.id} could not be reached.") from exc
-        except asyncio.CancelledError:
-            BORDER.js.abort(call)
-            raise

@@ -1,16 +1,16 @@
 """`Flights` on a namespace of SingleFlight objects (src/single_flight.py)."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from js import AbortController
 from pyodide.ffi import JsException
 
-from adapters.javascript import to_object
-from adapters.responses import JsUpstreamResponse
+from adapters.border import BORDER
+from adapters.javascript import encode
+from adapters.objects import ask_object
+from adapters.responses import JsUpstreamResponse, begun
 from adapters.runtime import CLOCK
 from edge_router.errors import CloudUnavailable, FlightLost, StoreError, UpstreamError, UpstreamTimeout
 from edge_router.flights.doors import Doors, Outcome
@@ -19,8 +19,6 @@ from edge_router.settings import Region
 from edge_router.timers import Deadline
 
 ROLE_HEADER = "nearside-flight"
-CLAIM_PATH = "/claim"
-_HOST = "https://flight"
 
 
 class DurableFlights:
@@ -37,12 +35,8 @@ class DurableFlights:
         self._doors = Doors(CLOCK, patience_s=wait_s)
 
     async def claim(self, key: str, for_s: float) -> bool:
-        try:
-            async with Deadline(CLOCK, self._wait_s):
-                response = await self._fetch(f"claim:{key}", CLAIM_PATH, {"for_s": for_s}, AbortController.new())
-                granted = json.loads(await response.text())["granted"]
-        except (JsException, TimeoutError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"The claim failed: {type(exc).__name__}") from exc
+        call = {"for_s": for_s}
+        granted = await ask_object(self._namespace, f"claim:{key}", call, what="claim", timeout_s=self._wait_s)
         return granted is True
 
     async def post(
@@ -68,27 +62,27 @@ class DurableFlights:
 
     async def _join(self, key: str, call: Mapping[str, Any]) -> tuple["SharedResponse", bool]:
         """Raises StoreError when the flight fails before the upstream's headers, else what the upstream did."""
-        controller = AbortController.new()
+        answer = None
         try:
-            answer = await self._accepted(key, {"timeout_s": self._timeout_s, **call}, controller)
-            joins = answer.headers.get(ROLE_HEADER) == "joins"
-            response = SharedResponse(JsUpstreamResponse.of(answer, controller), keeps=not joins)
+            answer = await self._accepted(key, {"timeout_s": self._timeout_s, **call})
+            joins = answer.header(ROLE_HEADER) == "joins"
+            response = SharedResponse(answer, keeps=not joins)
             await response.begin()
-        except (JsException, TimeoutError, FlightLost) as exc:
-            controller.abort()
-            raise StoreError(f"The flight failed: {type(exc).__name__}") from exc
-        except asyncio.CancelledError:
-            controller.abort()
+        except BaseException as exc:
+            if answer is not None:
+                await answer.cancel()
+            if isinstance(exc, JsException | TimeoutError | FlightLost):
+                raise StoreError(f"The flight failed: {type(exc).__name__}") from exc
             raise
         return response, joins
 
-    async def _accepted(self, key: str, facts: Mapping[str, Any], controller: Any) -> Any:
+    async def _accepted(self, key: str, facts: Mapping[str, Any]) -> JsUpstreamResponse:
         """The object's answer, as soon as it says that it listens. Raises TimeoutError."""
         outcome: Outcome = "gave_up"
         waiting = self._doors.wait(key)
         try:
             async with Deadline(CLOCK, self._wait_s, more_s=waiting.more_s):
-                answer = await self._fetch(key, "/", facts, controller)
+                answer = await begun(BORDER.js.join, self._namespace, key, encode(facts))
             outcome = "entered"
             return answer
         except asyncio.CancelledError:
@@ -96,11 +90,6 @@ class DurableFlights:
             raise
         finally:
             waiting.leave(outcome)
-
-    async def _fetch(self, key: str, path: str, facts: Mapping[str, Any], controller: Any) -> Any:
-        init = to_object({"method": "POST", "body": json.dumps(facts)})
-        init.signal = controller.signal
-        return await self._namespace.getByName(key).fetch(_HOST + path, init)
 
 
 class SharedResponse:

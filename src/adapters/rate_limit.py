@@ -4,7 +4,7 @@ from typing import Any
 
 from pyodide.ffi import JsException
 
-from adapters.javascript import to_object
+from adapters.border import BORDER
 from edge_router.errors import StoreError
 
 
@@ -16,7 +16,6 @@ class BindingRateLimiter:
 
     async def allows(self, tenant: str) -> bool:
         try:
-            outcome = await self._binding.limit(to_object({"key": tenant}))
+            return bool(await BORDER.wait(BORDER.js.mayPass, self._binding, tenant))
         except JsException as exc:
             raise StoreError(f"The rate limiter failed: {exc.name}") from exc
-        return bool(outcome.success)

@@ -20,12 +20,6 @@ class JsUpstreamResponse:
         self._call = call
         self.status, self._headers = json.loads(head)
 
-    @classmethod
-    def of(cls, response: Any, controller: Any = None) -> "JsUpstreamResponse":
-        """controller: aborts the call that the answer belongs to."""
-        call = BORDER.js.callOf(response, controller)
-        return cls(call, BORDER.js.head(call))
-
     def header(self, name: str) -> str | None:
         value: str | None = self._headers.get(name)
         return value
@@ -81,6 +75,24 @@ class JsUpstreamResponse:
                 await BORDER.wait(BORDER.js.cancel, self._call)
         except JsException:
             return  # it had ended, or broken, by itself
+
+
+async def begun(begin: Callable[..., Any], *args: Any) -> JsUpstreamResponse:
+    """The answer to a call that a function of border.mjs begins. Raises JsException. Who is cancelled meanwhile, by a
+    deadline or a caller who left, aborts it.
+    """
+    call: Any = None
+
+    def keep(number: int) -> None:
+        nonlocal call
+        call = begin(number, *args)
+
+    try:
+        head = await BORDER.wait(keep)
+    except asyncio.CancelledError:
+        BORDER.js.abort(call)
+        raise
+    return JsUpstreamResponse(call, head)
 
 
 def _broken() -> UpstreamError:

@@ -5,8 +5,9 @@ from typing import Any
 
 from pyodide.ffi import JsException
 
-from adapters.javascript import to_object
-from adapters.responses import JsUpstreamResponse
+from adapters.border import BORDER
+from adapters.javascript import encode
+from adapters.responses import JsUpstreamResponse, begun
 from edge_router.errors import EdgeClosed, UpstreamError
 
 # Raw responses tell status and ids without the binding's shared state, which races between requests.
@@ -31,7 +32,7 @@ class WorkersAI:
     async def run(self, model_id: str, inputs: Mapping[str, Any], *, affinity: str | None = None) -> JsUpstreamResponse:
         options = _OPTIONS if affinity is None else {**_OPTIONS, "extraHeaders": {"x-session-affinity": affinity}}
         try:
-            return JsUpstreamResponse.of(await self._binding.run(model_id, to_object(inputs), to_object(options)))
+            return await begun(BORDER.js.run, self._binding, model_id, encode(inputs), encode(options))
         except JsException as exc:
             raise UpstreamError("Workers AI could not be reached.", code="edge_unavailable") from exc
 

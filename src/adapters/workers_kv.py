@@ -4,6 +4,7 @@ from typing import Any
 
 from pyodide.ffi import JsException
 
+from adapters.border import BORDER
 from adapters.javascript import to_object
 from adapters.runtime import CLOCK
 from edge_router.errors import StoreError
@@ -24,13 +25,12 @@ class WorkersKV:
     def __init__(self, namespace: Any, *, read_timeout_s: float, cache_ttl_s: int = 60) -> None:
         self._namespace = namespace
         self._read_timeout_s = read_timeout_s
-        self._get = namespace.get
         self._read_options = to_object({"type": "text", "cacheTtl": cache_ttl_s})
 
     async def get(self, key: str) -> str | None:
         try:
             async with Deadline(CLOCK, self._read_timeout_s):
-                value = await self._get(key, self._read_options)
+                value = await self._call("get", key, self._read_options)
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV get failed for {key[:12]}: {type(exc).__name__}") from exc
         return value if isinstance(value, str) else None
@@ -46,13 +46,16 @@ class WorkersKV:
     async def delete(self, key: str) -> None:
         try:
             async with Deadline(CLOCK, WRITE_TIMEOUT_S):
-                await self._namespace.delete(key)
+                await self._call("delete", key)
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV delete failed for {key[:12]}: {type(exc).__name__}") from exc
 
     async def put(self, key: str, value: str, *, ttl_s: int) -> None:
         try:
             async with Deadline(CLOCK, WRITE_TIMEOUT_S):
-                await self._namespace.put(key, value, to_object({"expirationTtl": ttl_s}))
+                await self._call("put", key, value, to_object({"expirationTtl": ttl_s}))
         except (JsException, TimeoutError) as exc:
             raise StoreError(f"KV put failed for {key[:12]}: {type(exc).__name__}") from exc
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        return await BORDER.wait(BORDER.js.call, self._namespace, method, *args)
