@@ -7,15 +7,14 @@ context, so a caller who leaves does not end it for the others; when the last on
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from weakref import WeakValueDictionary
 
-from js import ByteLengthQueuingStrategy, Object, ReadableStream, Response
-from pyodide.ffi import JsException, create_once_callable, create_proxy, to_js
+from pyodide.ffi import JsException, to_js
 from workers import DurableObject, import_from_javascript
 
+from adapters.border import BORDER
 from adapters.cloud import FetchCloudRegions
 from adapters.flights import ROLE_HEADER
-from adapters.javascript import to_object
+from adapters.javascript import encode
 from adapters.objects import answer_with, call_of
 from adapters.runtime import CLOCK
 from adapters.workers_ai import edge_models
@@ -55,7 +54,7 @@ class SingleFlight(DurableObject):
             role = "leads"
         reader = _Reader(self._flight.broadcast.leave)
         self._flight.broadcast.join(reader)
-        return Response.new(reader.readable, to_object({"headers": {ROLE_HEADER: role}}))
+        return reader.respond(200, encode({ROLE_HEADER: role}))
 
     def _claim(self, for_s: float) -> bool:
         now_s = CLOCK.now_s()
@@ -122,16 +121,12 @@ class _Flight:
 class _Reader:
     """`Reader` as a JavaScript stream, the body of one caller's answer. on_leave: the caller went away."""
 
-    _count_bytes: Any = None  # made within an event, because a snapshot can't hold a JavaScript object
-
     def __init__(self, on_leave: Callable[["_Reader"], None]) -> None:
-        if self._count_bytes is None:
-            _Reader._count_bytes = ByteLengthQueuingStrategy.new(to_object({"highWaterMark": 0}))
         self._on_leave = on_leave
-        source = Object.new()
-        start = create_once_callable(self._start)
-        source.start, source.cancel = start, _DEPARTURES.of(self)
-        self.readable = ReadableStream.new(source, self._count_bytes)
+        self._number = BORDER.number()
+        BORDER.leavers[self._number] = self.leave
+        sink = BORDER.js.shared(self._number)
+        self._enqueue, self._close, self._unread, self.respond = sink.send, sink.end, sink.unread, sink.respond
 
     def send(self, piece: Any) -> None:
         try:
@@ -140,49 +135,18 @@ class _Reader:
             self.leave()  # gone, and nobody said so
 
     def end(self) -> None:
+        BORDER.leavers.pop(self._number, None)
         try:
-            self._controller.close()
+            self._close()
         except JsException:
             return  # gone before
 
     def unread_bytes(self) -> int:
-        return -int(self._controller.desiredSize or 0)
+        return int(self._unread())
 
     def leave(self) -> None:
+        BORDER.leavers.pop(self._number, None)
         self._on_leave(self)
-
-    def _start(self, controller: Any) -> None:
-        self._controller = controller
-        self._enqueue = controller.enqueue
-
-
-class _Departures:
-    """Tells readers that their caller went away. Scope: isolate.
-
-    JavaScript calls back through one proxy for all: a proxy each would have to be destroyed, and a stream may be
-    cancelled long after its end.
-    """
-
-    def __init__(self) -> None:
-        self._last = 0
-        self._readers: WeakValueDictionary[int, _Reader] = WeakValueDictionary()
-        self._proxy: Any = None
-
-    def of(self, reader: _Reader) -> Any:
-        """A JavaScript function that makes the reader leave, as long as anyone sends to it."""
-        if self._proxy is None:
-            self._proxy = create_proxy(self._leave)
-        self._last += 1
-        self._readers[self._last] = reader
-        return self._proxy.bind(None, self._last)
-
-    def _leave(self, number: int, reason: Any = None) -> None:
-        reader = self._readers.get(number)
-        if reader is not None:
-            reader.leave()
-
-
-_DEPARTURES = _Departures()
 
 
 async def _call(facts: Mapping[str, Any]) -> UpstreamResponse:

@@ -175,6 +175,28 @@ export const sink = (number, uncheckedMost, unreadMost) => {
   };
 };
 
+// One of several streams that are sent the same pieces.
+export const shared = (number) => {
+  let controller;
+  const readable = new ReadableStream(
+    {
+      start(given) {
+        controller = given;
+      },
+      cancel() {
+        left(number);
+      },
+    },
+    new ByteLengthQueuingStrategy({ highWaterMark: 0 }),
+  );
+  return {
+    send: (piece) => controller.enqueue(piece),
+    end: () => controller.close(),
+    unread: () => -controller.desiredSize,
+    respond: (status, headers) => new Response(readable, { status, headers: JSON.parse(headers) }),
+  };
+};
+
 // Of other bindings.
 
 export const call = (number, target, method, ...values) => tell(number, target[method](...values));
