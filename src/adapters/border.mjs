@@ -2,6 +2,8 @@
 //
 // Numbers stand for what Python waits for, sends to or is told of: they cross for nothing, and nothing has to be destroyed.
 
+import { waitUntil } from "cloudflare:workers";
+
 let settle, fire, took, roomAgain, left; // Python's
 
 export const begin = (functions) => {
@@ -138,41 +140,64 @@ export const abort = ({ controller }) => {
 
 export const cancel = (number, call) => tell(number, Promise.resolve((call.reader ?? call.response.body)?.cancel()));
 
-// A stream that Python fills. `send` says true when too much is unread; Python is told when there is room again.
+// What the current request waits for before it ends, at most 30 s after its response, until Python lets go.
+
+const held = new Map();
+
+export const hold = (number) => waitUntil(new Promise((resolve, reject) => held.set(number, { resolve, reject })));
+
+// `failure`: a text, where there was one.
+export const letGo = (number, failure) => {
+  const { resolve, reject } = held.get(number);
+  held.delete(number);
+  if (failure) reject(new Error(failure));
+  else resolve();
+};
+
+// A response whose stream Python fills; the request is held until its end.
 
 const encoder = new TextEncoder();
+const filled = new Map();
 
-export const sink = (number, uncheckedMost, unreadMost) => {
-  let controller;
-  let unchecked = 0;
-  let isFull = false;
+export const stream = (number, status, headers, uncheckedMost, unreadMost) => {
+  const sink = { unchecked: 0, isFull: false, uncheckedMost, unreadMost };
+  filled.set(number, sink);
   const readable = new ReadableStream({
     type: "bytes",
-    start(given) {
-      controller = given;
+    start(controller) {
+      sink.controller = controller;
     },
     pull() {
-      if (!isFull) return;
-      isFull = false;
+      if (!sink.isFull) return;
+      sink.isFull = false;
       roomAgain(number);
     },
     cancel() {
       left(number);
     },
   });
-  const send = (piece) => {
-    controller.enqueue(encoder.encode(piece));
-    unchecked += piece.length; // each look costs microseconds
-    if (unchecked < uncheckedMost) return false;
-    unchecked = 0;
-    isFull = controller.desiredSize < -unreadMost;
-    return isFull;
-  };
-  return {
-    send,
-    end: () => controller.close(),
-    respond: (status, headers) => new Response(readable, { status, headers: JSON.parse(headers) }),
-  };
+  hold(number);
+  return new Response(readable, { status, headers: JSON.parse(headers) });
+};
+
+// True when too much is unread; Python is told when there is room again.
+export const fill = (number, piece) => {
+  const sink = filled.get(number);
+  sink.controller.enqueue(encoder.encode(piece));
+  sink.unchecked += piece.length; // each look costs microseconds
+  if (sink.unchecked < sink.uncheckedMost) return false;
+  sink.unchecked = 0;
+  sink.isFull = sink.controller.desiredSize < -sink.unreadMost;
+  return sink.isFull;
+};
+
+// A stream that is not whole breaks off: its reader must not take it for one that is.
+export const endStream = (number, isWhole) => {
+  const { controller } = filled.get(number);
+  filled.delete(number);
+  letGo(number);
+  if (isWhole) controller.close();
+  else controller.error(new Error("cut"));
 };
 
 // One of several streams that are sent the same pieces.

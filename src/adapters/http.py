@@ -11,7 +11,6 @@ from pyodide.ffi import JsException
 
 from adapters.border import BORDER
 from adapters.javascript import encode, to_object
-from adapters.runtime import keep_alive, run_eagerly
 from edge_router.errors import BodyTooLarge, RequestRejected
 from edge_router.location import read_location
 from edge_router.replies import Reply, Stream
@@ -115,9 +114,7 @@ def to_response(reply: Reply) -> Any:
     headers = encode(reply.headers)
     if isinstance(reply.body, str):
         return BORDER.js.respond(reply.body if reply.raw is None else reply.raw, reply.status, headers)
-    sink = _Sink(reply.body)
-    keep_alive(run_eagerly(sink.pump()))
-    return sink.respond(reply.status, headers)
+    return _Sink(reply.body).respond(reply.status, headers)
 
 
 class _Sink:
@@ -129,27 +126,32 @@ class _Sink:
     def __init__(self, events: Stream) -> None:
         self._events = events
         self._number = BORDER.number()
-        self._pumping: asyncio.Task[Any] | None = None
+        self._pumping: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._has_left = False
-        sink = BORDER.js.sink(self._number, UNCHECKED_BYTES, MAX_UNREAD_BYTES)
-        self._enqueue, self._end, self.respond = sink.send, sink.end, sink.respond
-        BORDER.rooms[self._number], BORDER.leavers[self._number] = self._has_room, self._leave
 
-    async def pump(self) -> None:
-        self._pumping = asyncio.current_task()
+    def respond(self, status: int, headers: str) -> Any:
+        """The JavaScript `Response`, some of its events perhaps sent. headers: JSON."""
+        BORDER.rooms[self._number], BORDER.leavers[self._number] = self._has_room, self._leave
+        response = BORDER.js.stream(self._number, status, headers, UNCHECKED_BYTES, MAX_UNREAD_BYTES)
+        self._pumping = asyncio.Task(self._pump(), loop=asyncio.get_running_loop(), eager_start=True)
+        return response
+
+    async def _pump(self) -> None:
+        is_whole = False
         try:
-            if not self._has_left:
-                await self._events.run(self._send)
-                self._end()
+            await self._events.run(self._send)
+            is_whole = not self._has_left
         except (JsException, asyncio.CancelledError):
             self._has_left = True
         finally:
             await self._events.aclose()
             del BORDER.rooms[self._number], BORDER.leavers[self._number]
+            with suppress(JsException):  # gone, and nobody said so
+                BORDER.js.endStream(self._number, is_whole)
 
     def _send(self, text: str, /) -> Awaitable[None] | None:
-        if self._has_left or not self._enqueue(text):
+        if self._has_left or not BORDER.js.fill(self._number, text):
             return None
         self._room = asyncio.get_running_loop().create_future()
         return self._room

@@ -9,8 +9,6 @@ from functools import partial
 from typing import Any
 
 from js import Error, Promise, console
-from pyodide.ffi import JsProxy
-from workers import import_from_javascript
 
 from adapters.border import BORDER
 
@@ -94,23 +92,25 @@ class _Running:
         return self._settle.promise
 
 
-def keep_alive(promise: Any) -> None:
-    """The current request goes on until the promise is settled, at most 30 s after its response."""
-    if isinstance(promise, JsProxy):
-        import_from_javascript("cloudflare:workers").waitUntil(promise)
-
-
 class WaitUntil:
     """`Background` on the runtime's `waitUntil`: after the response, at most 30 s. Scope: the current request."""
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        begun = Promise.withResolvers()
+        number = BORDER.number()
+        BORDER.js.hold(number)
+
+        async def whole() -> None:
+            try:
+                await work
+            except (Exception, asyncio.CancelledError) as exc:
+                BORDER.js.letGo(number, type(exc).__name__)  # which the runtime logs
+            else:
+                BORDER.js.letGo(number)
 
         def begin() -> None:
-            begun.resolve(run_eagerly(work))
+            asyncio.Task(whole(), loop=asyncio.get_running_loop(), eager_start=True)
 
         CLOCK.after(0, begin)
-        keep_alive(begun.promise)
 
 
 def new_id() -> str:
