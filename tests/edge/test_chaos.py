@@ -8,7 +8,7 @@ from scripts.chaos_suite.storm import run_storm
 
 pytestmark = [pytest.mark.workerd, pytest.mark.timeout(600)]
 
-SOAK_S = 120  # and a minute before it, for the capacity
+SOAK_S = 180  # and a minute before it, for the capacity
 # One of each sort; scripts/chaos has them all.
 ACTIONS = {
     "kill-wnam",
