@@ -44,13 +44,13 @@ _MIN_COSINE = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request of a step. was_asked: whether its tenant had asked this before, by itself or in a crowd."""
+    """One request of a step. was_asked: whether its tenant has asked this another time, before the answer came."""
 
     step: Step
     tenant: str
     run: str
     is_stream: bool
-    was_asked: bool
+    was_asked: bool = False
 
 
 def breaches(asked: Asked, transcript: Transcript, vectors: Mapping[str, Sequence[float]]) -> list[str]:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -79,7 +79,7 @@ class Load:
         self.steps = 0
         self._phase = 0
         self._vectors: dict[str, Sequence[float]] = {}
-        self._asked: set[tuple[str, str]] = set()
+        self._asked: Counter[tuple[str, str]] = Counter()
         self._down: list[list[float]] = []
         self._may_ask = asyncio.Event()
         self._may_ask.set()
@@ -163,11 +163,9 @@ class Load:
         self.steps += 1
         asked = []
         for place, tenant in enumerate(step.tenants):
-            known = all((tenant, question.prompt) in self._asked for question in step.questions)
             is_stream = step.kind == "stream" or (step.kind == "crowd" and place % 2 == 1)
-            was_asked = known or (step.kind == "crowd")
-            asked.append(Asked(step, tenant, self.run, is_stream, was_asked))
-        self._asked |= {(tenant, question.prompt) for tenant in step.tenants for question in step.questions}
+            asked.append(Asked(step, tenant, self.run, is_stream))
+            self._asked.update((tenant, question.prompt) for question in step.questions)
         await asyncio.gather(*(self._ask(client, each) for each in asked))
 
     async def _ask(self, client: httpx.AsyncClient, asked: Asked) -> None:
@@ -186,8 +184,10 @@ class Load:
         code = error_code(transcript) if transcript.trouble is None else None
         self.record.outcomes[_outcome(transcript, code)] += 1
         where = f"[{during}] {asked.tenant} {asked.step.kind}{' stream' if asked.is_stream else ''}"
-        where += f" {asked.step.questions[0].model} {transcript.request_id}"
-        found = breaches(asked, transcript, self._vectors)
+        where += f" {asked.step.questions[0].model} {transcript.request_id}: {asked.step.questions[0].prompt!r}"
+        # Judged now: who asked after it may have been answered before it.
+        was_asked = all(self._asked[asked.tenant, question.prompt] > 1 for question in asked.step.questions)
+        found = breaches(replace(asked, was_asked=was_asked), transcript, self._vectors)
         if found:  # one request, one example: simulated text, so it may be shown
             self.record.add_breach("; ".join(found), f"{where}, status {transcript.status}, {_shown(transcript)}")
 
