@@ -177,7 +177,7 @@ export const stream = (number, status, headers, uncheckedMost, unreadMost) => {
     },
   });
   hold(number);
-  return new Response(readable, { status, headers: JSON.parse(headers) });
+  return respond(readable, status, headers);
 };
 
 // True when too much is unread; Python is told when there is room again.
@@ -218,7 +218,7 @@ export const shared = (number) => {
     send: (piece) => controller.enqueue(piece),
     end: () => controller.close(),
     unread: () => -controller.desiredSize,
-    respond: (status, headers) => new Response(readable, { status, headers: JSON.parse(headers) }),
+    respond: (status, headers) => respond(readable, status, headers),
   };
 };
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.border import BORDER
+from adapters.javascript import encode
 
 
 class ObjectSql:
@@ -23,5 +24,5 @@ class ObjectSql:
         if BORDER.js is None:
             rows = self._wrapped.exec(query, *values).toArray()
         else:
-            rows = json.loads(BORDER.js.query(self._sql, query, json.dumps(values)))
+            rows = json.loads(BORDER.js.query(self._sql, query, encode(values)))
         return rows
