@@ -54,8 +54,11 @@ async def error_of(response: UpstreamResponse, label: str) -> GatewayError:
         )
     if status == 504:
         return UpstreamTimeout(f"No answer from {label} in time.")
-    kind = UpstreamError if is_own else RegionFailed
-    return kind(f"{label} failed (status {status}).", code=str(code) if code else None, retry_after_s=after_s)
+    message, code = f"{label} failed (status {status}).", str(code) if code else None
+    if not is_own:
+        return RegionFailed(message, retry_after_s=after_s)
+    # What will pass, as an open breaker, keeps its status.
+    return UpstreamError(message, code=code, status=status if status == 503 else None, retry_after_s=after_s)
 
 
 def retry_after_s(response: UpstreamResponse) -> float | None:

@@ -64,7 +64,7 @@ from feedback_log import DurableFeedback, FeedbackLog
 from ledger import DurableLedger, Ledger
 from limits import DurableLimits, TenantLimits
 from metrics import DurableMetrics, Metrics
-from single_flight import SingleFlight
+from single_flight import FlightObjects, SingleFlight
 
 if TYPE_CHECKING:
     from edge_router.caching.sealing import Sealer
@@ -322,7 +322,14 @@ class Default(WorkerEntrypoint):  # type: ignore[misc]  # the SDK has no types o
         await scheduled(controller, env, ctx)
 
 
-plan_entrance(sys.modules[__name__], Default.__name__, answer, scheduled=scheduled, queue=queue)
+OBJECTS = {SingleFlight.__name__: FlightObjects().answer}
+plan_entrance(
+    sys.modules[__name__],
+    Default.__name__,
+    answer,
+    objects=OBJECTS,
+    others={"scheduled": scheduled, "queue": queue},
+)
 
 
 def _misconfigured(error: SettingsError) -> Reply:
@@ -332,7 +339,9 @@ def _misconfigured(error: SettingsError) -> Reply:
     return error_reply(told, Report(f"req_{new_id()}"))
 
 
-# Old objects are looked through in parts, a part with each collection of young ones. By default that takes a hundred of
-# these, in which an isolate that is asked too much keeps several times what is in use.
+# What modules made is never looked through, which took the longest pauses. Other old objects are, in parts, one with
+# each collection of young ones: by default in a hundred of these, in which an isolate that is asked too much keeps
+# several times what is in use.
+gc.freeze()
 gc.set_threshold(gc.get_threshold()[0], 2)
 gc.enable()

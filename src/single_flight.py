@@ -5,7 +5,10 @@ context, so a caller who leaves does not end it for the others; when the last on
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from pyodide.ffi import JsException, to_js
@@ -29,32 +32,37 @@ from edge_router.timers import Deadline
 _KEPT_HEADERS = ("content-type", "server-timing", "retry-after", REGION_HEADER)
 
 
-class SingleFlight(DurableObject):
-    """One call in flight. Scope: one key and continent, worldwide; it stores nothing.
+class FlightObject:
+    """One call in flight. Scope: one key and continent, worldwide; it stores nothing."""
 
-    `fetch` takes JSON: `timeout_s`, and `cloud` with region, path, body and headers or `edge` with model_id, inputs and
-    affinity. It answers at once, so that a caller can tell a slow model from a broken object; ROLE_HEADER says whether
-    the caller `leads` or `joins`. The body is that of `edge_router.flights.wire`.
-
-    JSON `{for_s}` is a claim; it is answered with `{"result": …}`: whether it is granted.
-    """
-
-    def __init__(self, ctx: Any, env: Any) -> None:
-        super().__init__(ctx, env)
+    def __init__(self) -> None:
         self._flight: _Flight | None = None
         self._claimed_until_s = 0.0
 
-    async def fetch(self, request: Any) -> Any:
-        facts = await call_of(request)
+    @property
+    def is_idle(self) -> bool:
+        """Whether a new one would do as well."""
+        is_over = self._flight is None or self._flight.is_over
+        return is_over and CLOCK.now_s() >= self._claimed_until_s
+
+    def answer(self, facts: Mapping[str, Any]) -> Any:
+        """The JavaScript `Response`. facts: `timeout_s`, and `cloud` with region, path, body and headers or `edge` with
+        model_id, inputs and affinity.
+
+        It answers at once, so that a caller can tell a slow model from a broken object; ROLE_HEADER says whether the
+        caller `leads` or `joins`. The body is that of `edge_router.flights.wire`.
+
+        `{for_s}` is a claim; it is answered with `{"result": …}`: whether it is granted.
+        """
         if "for_s" in facts:
             return answer_with(self._claim(facts["for_s"]))
         role = "joins"
         if self._flight is None or not self._flight.broadcast.is_joinable:
             self._flight = _Flight(facts)
             role = "leads"
-        reader = _Reader(self._flight.broadcast.leave)
+        reader = _Reader(self._flight.broadcast.leave, role)
         self._flight.broadcast.join(reader)
-        return reader.respond(200, encode({ROLE_HEADER: role}))
+        return reader.response
 
     def _claim(self, for_s: float) -> bool:
         now_s = CLOCK.now_s()
@@ -62,6 +70,36 @@ class SingleFlight(DurableObject):
             return False
         self._claimed_until_s = now_s + for_s
         return True
+
+
+class FlightObjects:
+    """Those of an isolate, by the numbers that JavaScript gives its Durable Objects. Idle ones are let go of."""
+
+    def __init__(self) -> None:
+        self._objects: dict[int, FlightObject] = {}
+
+    def answer(self, number: int, text: str) -> Any:
+        """The JavaScript `Response`. text: JSON, what `FlightObject.answer` takes."""
+        self._look_at_oldest()
+        return self._objects.setdefault(number, FlightObject()).answer(json.loads(text))
+
+    def _look_at_oldest(self) -> None:
+        """Two for each that may come, so there are never many idle ones."""
+        for number in tuple(islice(self._objects, 2)):
+            looked_at = self._objects.pop(number)
+            if not looked_at.is_idle:
+                self._objects[number] = looked_at
+
+
+class SingleFlight(DurableObject):
+    """The Durable Object, as the runtime itself makes it: only before the entrance is open (adapters/entrance.py)."""
+
+    def __init__(self, ctx: Any, env: Any) -> None:
+        super().__init__(ctx, env)
+        self._object = FlightObject()
+
+    async def fetch(self, request: Any) -> Any:
+        return self._object.answer(await call_of(request))
 
 
 class _Flight:
@@ -72,6 +110,11 @@ class _Flight:
         self._facts = facts
         self._tail = b""
         self._flying: asyncio.Task[None] | None = asyncio.ensure_future(self._fly())
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is sent any more, and nobody may join."""
+        return self._flying is None and not self.broadcast.is_joinable
 
     def _abort(self) -> None:
         if self._flying is not None:
@@ -91,10 +134,10 @@ class _Flight:
             if is_stream:
                 self.broadcast.send(head.encode())
                 await response.push(self._send)
+                self.broadcast.send(WHOLE)
             else:
                 self._tail = text.encode("utf-8", "replace")
-                self.broadcast.send(head.encode() + text.encode("utf-8", "replace"))
-            self.broadcast.send(WHOLE)
+                self.broadcast.send(head.encode() + self._tail + WHOLE)
             is_whole = looks_whole(head, self._tail)
         except UpstreamError as exc:
             unreachable = isinstance(exc, CloudUnavailable) or exc.code == "edge_unavailable"
@@ -121,28 +164,25 @@ class _Flight:
 class _Reader:
     """`Reader` as a JavaScript stream, the body of one caller's answer. on_leave: the caller went away."""
 
-    def __init__(self, on_leave: Callable[["_Reader"], None]) -> None:
+    def __init__(self, on_leave: Callable[["_Reader"], None], role: str) -> None:
         self._on_leave = on_leave
         self._number = BORDER.number()
         BORDER.leavers[self._number] = self.leave
-        sink = BORDER.js.shared(self._number)
-        self._enqueue, self._close, self._unread, self.respond = sink.send, sink.end, sink.unread, sink.respond
+        self.response = BORDER.js.share(self._number, 200, encode({ROLE_HEADER: role}))
 
     def send(self, piece: Any) -> None:
         try:
-            self._enqueue(piece)
+            BORDER.js.sendTo(self._number, piece)
         except JsException:
             self.leave()  # gone, and nobody said so
 
     def end(self) -> None:
         BORDER.leavers.pop(self._number, None)
-        try:
-            self._close()
-        except JsException:
-            return  # gone before
+        with suppress(JsException):  # gone before
+            BORDER.js.endOf(self._number)
 
     def unread_bytes(self) -> int:
-        return int(self._unread())
+        return int(BORDER.js.unreadBy(self._number))
 
     def leave(self) -> None:
         BORDER.leavers.pop(self._number, None)

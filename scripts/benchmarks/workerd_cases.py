@@ -21,6 +21,8 @@ SDK_HELLO = "python-hello-sdk"
 
 PINNED = "gpt-4o-mini"  # of the catalog, and the cloud's
 
+UNIQUE = "[<id>]"  # in a body: becomes another text with each request (autocannon's word for it)
+
 SECRET = "benchmarks" * 4
 KEY = f"nsk_bench_{SECRET}"
 # The same for tenants whose requests are counted before they are answered, each in a Durable Object of its own.
@@ -77,16 +79,13 @@ class Case:
     needs_upstream: bool = False
 
 
+# Long: a table.
 def workerd_cases() -> list[Case]:
     """In the order of the table; the first is the floor that the others are compared with."""
     chat: dict[str, Any] = {"method": "POST", "path": "/v1/chat/completions", "body": CHAT, "needs_hit": True}
     cf = {"MF-CF-Blob": json.dumps(CF)}  # workerd reads `request.cf` from it and hides it from the Worker
     sent = {**cf, "content-type": "application/json"}
     signed_in = {**sent, "authorization": f"Bearer {KEY}"}
-
-    def passed(model: str, *, use_cache: bool = False) -> dict[str, Any]:
-        body = json.dumps({**json.loads(CHAT), "model": model, "use_cache": use_cache}, separators=(",", ":"))
-        return {"method": "POST", "path": "/v1/chat/completions", "body": body, "needs_upstream": True}
 
     return [
         Case(SDK_HELLO, "Python hello, the SDK's Response", SDK_HELLO, headers=cf),
@@ -104,20 +103,26 @@ def workerd_cases() -> list[Case]:
             headers=signed_in,
             **chat,
         ),
-        Case(FORWARDER, "the smallest Python Worker that passes a call on", FORWARDER, headers=sent, **passed("cloud")),
+        Case(
+            FORWARDER,
+            "the smallest Python Worker that passes a call on",
+            FORWARDER,
+            headers=sent,
+            **_passed_on("cloud"),
+        ),
         Case(
             "passed-on",
             "Nearside, a call passed on, its model named",
             PASSING,
             headers=signed_in,
-            **passed(PINNED),
+            **_passed_on(PINNED),
         ),
         Case(
             "passed-on-routed",
             "Nearside, a call passed on, its model chosen among the cloud's",
             PASSING,
             headers=signed_in,
-            **passed("cloud"),
+            **_passed_on("cloud"),
         ),
         *(
             Case(
@@ -125,18 +130,34 @@ def workerd_cases() -> list[Case]:
                 f"Nearside, a call passed on, its model named, for a tenant with {name}",
                 PASSING,
                 headers={**sent, "authorization": f"Bearer nsk_{name}_{SECRET}"},
-                **passed(PINNED),
+                **_passed_on(PINNED),
             )
             for name in COUNTED
         ),
         Case(
-            "passed-on-shared",
-            "Nearside, a call passed on that others may share, its answer stored (use 1 connection: more do share)",
+            "passed-on-stored",
+            "Nearside, a call passed on, its answer stored",
             PASSING,
             headers={**signed_in, "cache-control": "no-cache"},
-            **passed(PINNED, use_cache=True),
+            **_passed_on(PINNED, use_cache=True),
+        ),
+        Case(
+            "passed-on-shared",
+            "the same, each question new, so that others may share it: a new Durable Object each",
+            PASSING,
+            headers=signed_in,
+            **_passed_on(PINNED, use_cache=True, text=f"What is the capital of {UNIQUE}?"),
         ),
     ]
+
+
+def _passed_on(model: str, *, use_cache: bool = False, text: str = "") -> dict[str, Any]:
+    """What a case of a call to that model has. text: asked instead of the usual question."""
+    asked = {**json.loads(CHAT), "model": model, "use_cache": use_cache}
+    if text:
+        asked["messages"][-1]["content"] = text
+    body = json.dumps(asked, separators=(",", ":"))
+    return {"method": "POST", "path": "/v1/chat/completions", "body": body, "needs_upstream": True}
 
 
 def workerd_servers(upstream_url: str = "") -> dict[str, Any]:

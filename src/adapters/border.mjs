@@ -17,6 +17,35 @@ const tell = (number, promise) => {
   );
 };
 
+// How events come in: src/adapters/entrance.py.
+
+const ours = new WeakSet();
+
+const instanceOf = (fetch, others = {}) => {
+  const instance = { ...others, fetch };
+  ours.add(instance);
+  return instance;
+};
+
+// Of the entry class all instances are the same one; of a Durable Object's, each is known to Python by a number.
+
+export const entryClass = (fetch, others) => {
+  const instance = instanceOf(fetch, others);
+  return () => instance;
+};
+
+let objects = 0;
+
+// `answer`: of a number and the request's text.
+export const objectClass = (answer) => () => {
+  const number = ++objects;
+  return instanceOf(async (request) => answer(number, await request.text()));
+};
+
+// Stands for the runtime's function of Python, which `otherwise` calls.
+export const enterBy = (otherwise) => (relaxed, instance, name, ...args) =>
+  name === "fetch" && ours.has(instance) ? instance.fetch(args[0]) : otherwise(relaxed, instance, name, ...args);
+
 // Of a request and its answer.
 
 const CF_FIELDS = ["colo", "clientTcpRtt", "clientQuicRtt", "country", "continent", "isEUCountry", "latitude", "longitude"];
@@ -200,13 +229,15 @@ export const endStream = (number, isWhole) => {
   else controller.error(new Error("cut"));
 };
 
-// One of several streams that are sent the same pieces.
-export const shared = (number) => {
-  let controller;
+// One of several responses whose streams are sent the same pieces.
+
+const sharers = new Map();
+
+export const share = (number, status, headers) => {
   const readable = new ReadableStream(
     {
-      start(given) {
-        controller = given;
+      start(controller) {
+        sharers.set(number, controller);
       },
       cancel() {
         left(number);
@@ -214,12 +245,17 @@ export const shared = (number) => {
     },
     new ByteLengthQueuingStrategy({ highWaterMark: 0 }),
   );
-  return {
-    send: (piece) => controller.enqueue(piece),
-    end: () => controller.close(),
-    unread: () => -controller.desiredSize,
-    respond: (status, headers) => respond(readable, status, headers),
-  };
+  return respond(readable, status, headers);
+};
+
+export const sendTo = (number, piece) => sharers.get(number).enqueue(piece);
+
+export const unreadBy = (number) => -sharers.get(number).desiredSize;
+
+export const endOf = (number) => {
+  const controller = sharers.get(number);
+  sharers.delete(number);
+  controller.close();
 };
 
 // Of other bindings.

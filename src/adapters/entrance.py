@@ -5,17 +5,17 @@ introspection module. Both calls wait for a turn of the event loop and get a sta
 returns is a coroutine, which becomes a task, for two turns more. Together that is most of what a Python hello costs.
 
 Here JavaScript calls Python like any function, and is given a Response when nothing had to be waited for, else a
-promise of one. Nothing depends on it: where a runtime is built otherwise, events come in by its own way and are only
-slower.
+promise of one. A Durable Object that stores nothing is a number to Python, without an instance of its own. Nothing
+depends on it: where a runtime is built otherwise, events come in by its own way and are only slower.
 """
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
-from js import Function, Object
+from js import Object
 from pyodide.ffi import JsProxy, create_proxy
 
 from adapters.border import BORDER
@@ -24,6 +24,8 @@ from adapters.http import WorkerRequest
 from adapters.runtime import ConsoleLog, run_eagerly
 
 Answer = Callable[[WorkerRequest], Coroutine[Any, Any, Any]]
+ObjectAnswer = Callable[[int, str], Any]
+"""Of the number of a Durable Object and what it is asked; makes the JavaScript `Response`."""
 
 
 class Entrance:
@@ -34,16 +36,17 @@ class Entrance:
         self._wrapper_func = wrapper_func
         self._is_used = False
 
-    def enter(self, instance: Any, name: str, *args: Any) -> Any:
-        """Stands for the runtime's `wrapper_func`. Instances of ours are objects of JavaScript, others of Python."""
-        if name != "fetch":
-            return self._wrapper_func(name == "test", instance, name, *args)
-        if not isinstance(instance, JsProxy):
-            return run_eagerly(instance.fetch(args[0]))
+    def fetch(self, request: Any) -> Any:
         if not self._is_used:
             self._is_used = True
             ConsoleLog().event("entrance_used")  # only a log can tell: the answers are the same by either way
-        return run_eagerly(self._answer(WorkerRequest(args[0])))
+        return run_eagerly(self._answer(WorkerRequest(request)))
+
+    def otherwise(self, relaxed: bool, instance: Any, name: str, *args: Any) -> Any:
+        """Stands for the runtime's `wrapper_func`, where an instance is one of Python or the event no request."""
+        if name == "fetch":
+            return run_eagerly(instance.fetch(args[0]))
+        return self._wrapper_func(relaxed, instance, name, *args)
 
 
 class _Plan:
@@ -52,9 +55,18 @@ class _Plan:
     open: Callable[[], None] | None = None
 
 
-def plan_entrance(main: ModuleType, name: str, answer: Answer, **others: Callable[..., Any]) -> None:
-    """At import. name: of the entry class in `main`. others: what else the class has, by the events' names."""
-    _Plan.open = partial(_open, main, name, answer, others)
+def plan_entrance(
+    main: ModuleType,
+    name: str,
+    answer: Answer,
+    *,
+    objects: Mapping[str, ObjectAnswer],
+    others: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+) -> None:
+    """At import. name: of the entry class in `main`. objects: by the names of their classes, Durable Objects that store
+    nothing, so that none needs an instance in Python. others: what else the entry class has, by the events' names.
+    """
+    _Plan.open = partial(_open, main, name, answer, others, objects)
 
 
 async def open_entrance() -> None:
@@ -67,24 +79,29 @@ async def open_entrance() -> None:
         opening()
 
 
-def _open(main: ModuleType, name: str, answer: Answer, others: Mapping[str, Callable[..., Any]]) -> None:
+def _open(
+    main: ModuleType,
+    name: str,
+    answer: Answer,
+    others: Mapping[str, Callable[..., Any]],
+    objects: Mapping[str, ObjectAnswer],
+) -> None:
     runtime = next((each for path, each in sys.modules.items() if path.startswith("_cloudflare.introspection")), None)
     wrapper_func = getattr(runtime, "wrapper_func", None)
     if runtime is None or not callable(wrapper_func) or isinstance(wrapper_func, JsProxy):
         ConsoleLog().warning("entrance_closed", reason="this runtime is built otherwise")
         return
     use_microtasks()
-    instance = Object.new()
-    instance.fetch = Object  # only looked at: whether there is such a method
+    entrance = Entrance(answer, wrapper_func)
+    events = Object.new()
     for event, method in others.items():
-        setattr(instance, event, create_proxy(method))
-    # `Object(x)` is x itself, if x is an object: a class whose instances are all the same one.
-    setattr(main, name, Object.bind(None, instance))
-    runtime.wrapper_func = _javascript(within_turn(Entrance(answer, wrapper_func).enter))
+        setattr(events, event, create_proxy(method))
+    setattr(main, name, BORDER.js.entryClass(_proxy(entrance.fetch), events))
+    for each, asked in objects.items():
+        setattr(main, each, BORDER.js.objectClass(_proxy(asked)))
+    # `enterBy` gives a function without `callWithOptions`, by which the runtime knows one of Python.
+    runtime.wrapper_func = BORDER.js.enterBy(_proxy(entrance.otherwise))
 
 
-def _javascript(function: Callable[..., Any]) -> Any:
-    """A function of JavaScript that calls the given one; `callWithOptions`, by which the runtime knows a Python
-    function, it does not have. Its first argument is dropped.
-    """
-    return Function.prototype.call.bind(create_proxy(function))
+def _proxy(function: Callable[..., Any]) -> Any:
+    return create_proxy(within_turn(function))

@@ -631,7 +631,8 @@ async def test_cloud_that_limits_the_rate(retry_after: str | None, expected: str
     ("status", "body", "expected"),
     [
         pytest.param(500, "<html>oops</html>", (502, "upstream_error"), id="500 that is not JSON"),
-        pytest.param(503, {"error": {"code": "overloaded"}}, (502, "overloaded"), id="503 with a code"),
+        pytest.param(503, {"error": {"code": "overloaded"}}, (503, "overloaded"), id="503 with a code"),
+        pytest.param(503, "<html>oops</html>", (503, "upstream_error"), id="503 that is not JSON"),
         pytest.param(404, {"error": {"code": "gone"}}, (502, "gone"), id="404 that says nothing to the caller"),
         pytest.param(404, "<html>oops</html>", (502, "upstream_error"), id="404 of somebody else"),
         pytest.param(502, {"error": "text"}, (502, "upstream_error"), id="an error that is text"),
@@ -654,7 +655,7 @@ async def test_cloud_that_limits_the_rate(retry_after: str | None, expected: str
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 async def test_cloud_that_fails(status: int, body: object, expected: tuple[int, str], stream: bool) -> None:
-    """An upstream's fault is 502 or 504, never 500, after every region and model was tried."""
+    """An upstream's fault is 502, 503 or 504, never 500, after every region and model was tried."""
     world = cloud_says(body, status=status)
     reply = await world.ask({**TO_CLOUD, "stream": stream})
 

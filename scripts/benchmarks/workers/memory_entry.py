@@ -15,7 +15,7 @@ from workers import WorkerEntrypoint
 from adapters.entrance import open_entrance, plan_entrance
 from adapters.http import WorkerRequest
 from entry import *  # noqa: F403  # the classes of Durable Objects
-from entry import answer
+from entry import OBJECTS, answer
 
 
 class Default(WorkerEntrypoint):
@@ -50,4 +50,4 @@ async def told(request):
     return Response.new(json.dumps(held))
 
 
-plan_entrance(sys.modules[__name__], Default.__name__, told)
+plan_entrance(sys.modules[__name__], Default.__name__, told, objects=OBJECTS)
