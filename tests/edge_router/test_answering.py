@@ -627,6 +627,14 @@ async def test_cloud_that_limits_the_rate(retry_after: str | None, expected: str
     assert reply.headers.get("retry-after") == expected
 
 
+async def test_cloud_that_asks_for_a_pause() -> None:
+    """Its own 503 stays one, with the time to wait: an open breaker, or a process that is about to end."""
+    world = cloud_says({"error": {"code": "upstream_open"}}, status=503, headers={"retry-after": "4"})
+    reply = await world.ask(TO_CLOUD)
+
+    assert (reply.status, error_of(reply)["code"], reply.headers["retry-after"]) == (503, "upstream_open", "4")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
