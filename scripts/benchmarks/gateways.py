@@ -20,7 +20,7 @@ from scripts.benchmarks.load import Request
 from scripts.benchmarks.peers import install
 from scripts.benchmarks.processes import age_s, family, on_cores, started_on
 from scripts.benchmarks.workerd import NODE, BenchError, running_servers
-from scripts.benchmarks.workerd_cases import CHAT, FORWARDER, KEY, SDK_HELLO, gateway_servers
+from scripts.benchmarks.workerd_cases import CHAT, FORWARDER, KEY, PINNED, SDK_HELLO, gateway_servers
 from scripts.local.fallback_process import free_port, running_fallback
 from scripts.local.worker_spec import ROOT
 
@@ -28,6 +28,7 @@ PATH = "/v1/chat/completions"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 MESSAGES = json.loads(CHAT)["messages"]
+ROUTED = "nearside-routed"
 PACED = "Paced, please. "
 """A question that begins so is streamed at the upstream's pace, any other as fast as it can be."""
 
@@ -105,8 +106,9 @@ def all_gateways() -> list[Gateway]:
     """In the order of the tables: the floors, ours, the peers."""
     workerd, ours = f"workerd {_npm_version('workerd')}", "this tree"
     signed_in = {"authorization": f"Bearer {KEY}"}
-    fresh = Ask("cloud", signed_in, {"use_cache": False})
-    stored = Ask("cloud", signed_in)
+    fresh = Ask(PINNED, signed_in, {"use_cache": False})
+    chosen = Ask("cloud", signed_in, {"use_cache": False})
+    stored = Ask(PINNED, signed_in)
     any_model = Ask("bench")
     master_key = f"sk-{secrets.token_hex(32)}"
     litellm = Ask("bench", {"authorization": f"Bearer {master_key}"})
@@ -121,6 +123,8 @@ def all_gateways() -> list[Gateway]:
                 why_no_hit=floor),
         Gateway(FORWARDER, "Python forwarder", workerd, _worker(FORWARDER), any_model, why_no_hit=floor),
         Gateway("nearside", "**Nearside**, the Worker", ours, _worker("nearside"), fresh, stored),
+        Gateway(ROUTED, "**Nearside**, the Worker, which chooses the model", ours, _worker("nearside"), chosen,
+                why_no_hit="as above: a hit asks no model", forwards=False),
         Gateway("nearside-kv", "**Nearside**, hits from Workers KV alone", ours, _worker("nearside-kv"), None, stored,
                 forwards=False),
         Gateway("cloud-fallback", "**Nearside**, cloud_fallback alone", ours, _fallback, any_model,
