@@ -26,7 +26,9 @@ def stack() -> Iterator[Address]:
 
 @dataclass(frozen=True, slots=True)
 class EchoStack:
-    """The gateway with keys, before models that are a server in this process."""
+    """The gateway with keys, before models that are a server in this process. No breakers: what the models answer next
+    would not be asked for after a few bad answers.
+    """
 
     address: Address
     echo: Echo
@@ -39,7 +41,9 @@ def echo_stack() -> Iterator[EchoStack]:
         with pytest.MonkeyPatch.context() as patch:  # only while it starts: the other stack reads the same names
             patch.setitem(os.environ, "CLOUD_UPSTREAM_URL", f"{echo.url}/v1")
             patch.setitem(os.environ, "NEARSIDE_AI_UPSTREAM", echo.url)
-            _, address = open_until_the_end.enter_context(running_stack(auth="keys", variables=LIMITS))
+            _, address = open_until_the_end.enter_context(
+                running_stack(auth="keys", variables=LIMITS, cloud_variables={"CLOUD_BREAKERS": "off"})
+            )
         yield EchoStack(address, echo)
 
 
