@@ -240,6 +240,7 @@ export const share = (number, status, headers) => {
         sharers.set(number, controller);
       },
       cancel() {
+        sharers.delete(number);
         left(number);
       },
     },
@@ -248,7 +249,14 @@ export const share = (number, status, headers) => {
   return respond(readable, status, headers);
 };
 
-export const sendTo = (number, piece) => sharers.get(number).enqueue(piece);
+export const sendTo = (number, piece) => {
+  try {
+    sharers.get(number).enqueue(piece);
+  } catch (error) {
+    sharers.delete(number);
+    throw error;
+  }
+};
 
 export const unreadBy = (number) => -sharers.get(number).desiredSize;
 
