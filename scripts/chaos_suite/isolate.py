@@ -18,6 +18,7 @@ _STAGED, _COUNTED = ROOT / "build" / "worker", ROOT / "build" / "counted"
 # load their number goes up and down.
 MAX_WAITING = 500
 MAX_STRANDED = 10  # asyncio tasks: a request or an object that workerd ends by force leaves what waited in it behind
+MAX_NUMBERS = 80  # such a one knows up to eight: its stream, what holds it, its timers, what it waits for
 MAX_LEAKED_SHARE = 0.1  # of the requests
 MAX_WASM_RATIO = 1.25  # it grows by a fifth at a time, for the most that was in flight at once, and never shrinks
 FULL_MIB = 80  # with the memory cache (8 MiB) and all other bounded tables full: docs/benchmarks/memory.md
@@ -27,11 +28,12 @@ FULL_MIB = 80  # with the memory cache (8 MiB) and all other bounded tables full
 class Held:
     """After a collection of Python's garbage; JavaScript's is V8's own affair.
 
-    js_references: JavaScript objects that Python refers to, by proxies above all. tasks: of asyncio, not done yet; in
-    what they wait.
+    js_references: JavaScript objects that Python refers to, by proxies above all. border_numbers: what
+    src/adapters/border.py knows by a number, in either language. tasks: of asyncio, not done yet; in what they wait.
     """
 
     js_references: int
+    border_numbers: int
     tasks: tuple[str, ...]
     python_objects: int
     wasm_mib: float
@@ -69,6 +71,8 @@ def leaks(before: Held, after: Held, requests: int) -> list[str]:
         found.append(f"asyncio tasks: {len(before.tasks)}, then {len(after.tasks)}: {', '.join(after.tasks)}")
     if after.js_references > before.js_references + MAX_WAITING + MAX_LEAKED_SHARE * requests:
         found.append(f"references to JavaScript: {before.js_references}, then {after.js_references}")
+    if after.border_numbers > before.border_numbers + MAX_NUMBERS:
+        found.append(f"numbers at the border: {before.border_numbers}, then {after.border_numbers}")
     if after.wasm_mib > max(before.wasm_mib * MAX_WASM_RATIO, FULL_MIB):
         found.append(f"Python's memory: {before.wasm_mib:.0f} MiB, then {after.wasm_mib:.0f}")
     return found

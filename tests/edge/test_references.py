@@ -1,4 +1,5 @@
-"""What a request leaves behind in the isolate, on workerd alone: JavaScript objects that Python still holds.
+"""What a request leaves behind in the isolate, on workerd alone: JavaScript objects that Python still holds, numbers
+that stand for something at the border.
 
 Neither collector frees such an object as long as it is held, so whatever grows with every request ends an isolate.
 """
@@ -42,13 +43,14 @@ def worker() -> Iterator[httpx.Client]:
         yield client
 
 
-def held(worker: httpx.Client) -> int:
-    """References, once what answers left running has ended."""
+def held(worker: httpx.Client) -> tuple[int, int]:
+    """References and the border's numbers, once what answers left running has ended."""
     deadline_s = time.monotonic() + SETTLE_S
     time.sleep(1.2)  # what is written together, a second after the first of it
-    counts = [-1]
+    counts = [(-1, -1)]
     while time.monotonic() < deadline_s:
-        counts.append(worker.get("/bench/memory").json()["js_references"])
+        told = worker.get("/bench/memory").json()
+        counts.append((told["js_references"], told["border_numbers"]))
         if counts[-1] == counts[-2]:
             break
         time.sleep(0.2)
@@ -89,12 +91,16 @@ def ask(worker: httpx.Client, path: str, fields: dict[str, object], status: int,
 def test_request_leaves_nothing(
     worker: httpx.Client, path: str, fields: dict[str, object], status: int, most: float
 ) -> None:
-    """After many of one kind, Python holds no more JavaScript objects than before; a shared call's object but one."""
+    """After many of one kind, Python holds no more JavaScript objects than before, a shared call's object but one; and
+    nobody at the border waits for something.
+    """
     number = time.monotonic_ns()
     for warm_up in range(3):
         ask(worker, path, fields, status, number + warm_up)
-    before = held(worker)
+    references, numbers = held(worker)
     with ThreadPoolExecutor(AT_ONCE) as callers:
         list(callers.map(lambda place: ask(worker, path, fields, status, number + 10 + place), range(REQUESTS)))
 
-    assert held(worker) - before <= most * REQUESTS
+    references_after, numbers_after = held(worker)
+    assert references_after - references <= most * REQUESTS
+    assert numbers_after - numbers <= PER_REQUEST * REQUESTS

@@ -12,6 +12,7 @@ import pyodide_js
 from js import Response
 from workers import WorkerEntrypoint
 
+from adapters.border import BORDER
 from adapters.entrance import open_entrance, plan_entrance
 from adapters.http import WorkerRequest
 from entry import *  # noqa: F403  # the classes of Durable Objects
@@ -44,6 +45,7 @@ async def told(request):
     held = {
         "wasm_mib": module.HEAP8.length / 2**20,
         "js_references": module._hiwire_num_refs(),
+        "border_numbers": BORDER.known(),
         "tasks": sorted(waits_in(task.get_coro()) for task in asyncio.all_tasks()),
         "python_objects": len(gc.get_objects()),
     }
