@@ -3,6 +3,7 @@
 import argparse
 import os
 import tempfile
+from contextlib import ExitStack
 
 import uvicorn
 
@@ -37,24 +38,26 @@ def main(argv: list[str] | None = None) -> None:
     if args.drain_s is not None:
         os.environ["CLOUD_DRAIN_S"] = str(args.drain_s)
     settings = load_settings()  # what is wrong with it is said once, and not by each worker
-    if args.workers > 1:
-        os.environ["WEB_CONCURRENCY"] = str(args.workers)
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="nearside-metrics-")
-    uvicorn.run(
-        "cloud_fallback.app:create_app",
-        factory=True,
-        host=args.host,
-        port=args.port,
-        workers=args.workers,
-        http=BoundedProtocol,
-        loop="uvloop",
-        log_config=stdlib_config(),
-        access_log=False,
-        server_header=False,
-        backlog=4096,
-        timeout_graceful_shutdown=int(settings.drain_s) + SPARE_S,
-    )
+    with ExitStack() as until_the_end:
+        if args.workers > 1:
+            os.environ["WEB_CONCURRENCY"] = str(args.workers)
+            if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+                folder = tempfile.TemporaryDirectory(prefix="nearside-metrics-", ignore_cleanup_errors=True)
+                os.environ["PROMETHEUS_MULTIPROC_DIR"] = until_the_end.enter_context(folder)
+        uvicorn.run(
+            "cloud_fallback.app:create_app",
+            factory=True,
+            host=args.host,
+            port=args.port,
+            workers=args.workers,
+            http=BoundedProtocol,
+            loop="uvloop",
+            log_config=stdlib_config(),
+            access_log=False,
+            server_header=False,
+            backlog=4096,
+            timeout_graceful_shutdown=int(settings.drain_s) + SPARE_S,
+        )
 
 
 if __name__ == "__main__":

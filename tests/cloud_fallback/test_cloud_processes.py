@@ -127,8 +127,8 @@ async def test_plain_call_that_takes_too_long(upstream_url: str, tmp_path: Path)
 
 
 async def test_workers(upstream_url: str, tmp_path: Path) -> None:
-    """Two workers share one port, and `/metrics` of either tells of both; SIGTERM ends all of them."""
-    with running_fallback(upstream_url, workers=2) as running:
+    """Two workers share one port, and `/metrics` of either tells of both; SIGTERM ends all, and no file stays."""
+    with running_fallback(upstream_url, workers=2, env={"TMPDIR": str(tmp_path)}) as running:
         async with httpx.AsyncClient(trust_env=False, headers={"connection": "close"}) as client:
             answers = [await client.post(f"{running.url}/v1/chat/completions", json=BODY) for _ in range(20)]
             metrics = (await client.get(f"{running.url}/metrics")).text
@@ -138,6 +138,7 @@ async def test_workers(upstream_url: str, tmp_path: Path) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert 'nearside_cloud_requests_total{endpoint="/v1/chat/completions",status="200"} 20.0' in metrics
     assert 'nearside_cloud_attempts_total{model="gpt-4o",outcome="ok",upstream="default"} 20.0' in metrics
+    assert os.listdir(tmp_path) == []
 
 
 def test_no_keys_no_start() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -131,16 +132,23 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "example:" in capsys.readouterr().out
 
 
-def test_command_line_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They are told how many they are, and where they count together: where it was said, or in a new folder."""
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: None)
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     monkeypatch.setattr(os, "environ", environment)
+    folders = []
+
+    def run(app: str, **options: Any) -> None:
+        folders.append(Path(environment["PROMETHEUS_MULTIPROC_DIR"]))
+        assert folders[-1].is_dir()
+
+    monkeypatch.setattr(uvicorn, "run", run)
 
     main(["--workers", "2"])
-    made = environment["PROMETHEUS_MULTIPROC_DIR"]
+    environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path)
     main(["--workers", "3"])
 
-    assert Path(made).is_dir()
-    assert (environment["PROMETHEUS_MULTIPROC_DIR"], environment["WEB_CONCURRENCY"]) == (made, "3")
-    Path(made).rmdir()
+    assert environment["WEB_CONCURRENCY"] == "3"
+    assert folders[1:] == [tmp_path]
+    assert not folders[0].exists()
+    assert tmp_path.exists()
