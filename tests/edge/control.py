@@ -5,11 +5,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from scripts.local.stack import Address
+from scripts.local.stack import Address, Stack
 
 _unique = itertools.count()
 
@@ -53,18 +54,18 @@ class Control:
 
     def shows_vectors(self, count: int) -> bool:
         """Whether the index comes to show this many: it shows what was written later."""
-        return _becomes_true(lambda: self._client.get("/vectors").json()["vectorCount"] == count, within_s=10)
+        return becomes_true(lambda: self._client.get("/vectors").json()["vectorCount"] == count, within_s=10)
 
     def arrived(self, target: str, count: int) -> bool:
         """Whether this many calls come to arrive at the target."""
-        return _becomes_true(lambda: self.counters()[target] >= count, within_s=10)
+        return becomes_true(lambda: self.counters()[target] >= count, within_s=10)
 
     def cancelled(self, target: str, *, within_s: float) -> bool:
         """Whether a call to the target is seen to be cancelled in time."""
-        return _becomes_true(lambda: bool(self.counters()["cancelled"].get(target)), within_s=within_s)
+        return becomes_true(lambda: bool(self.counters()["cancelled"].get(target)), within_s=within_s)
 
 
-def _becomes_true(is_so: Callable[[], bool], *, within_s: float) -> bool:
+def becomes_true(is_so: Callable[[], bool], *, within_s: float) -> bool:
     """Waits on another process, so it polls."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:
@@ -72,6 +73,11 @@ def _becomes_true(is_so: Callable[[], bool], *, within_s: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def files_holding(stack: Stack, word: str) -> list[Path]:
+    """Files of the emulated stores that have it."""
+    return [path for path in stack.state.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
 def easy() -> str:

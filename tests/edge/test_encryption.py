@@ -1,19 +1,12 @@
 """Stored answers encrypted by the runtime's own Web Crypto: what lies in KV, and what is made of it."""
 
-from pathlib import Path
-
 import httpx
 import pytest
 
 from scripts.local.stack import Address, Stack
-from tests.edge.control import Control, chat, easy, eventually_cached
+from tests.edge.control import Control, chat, easy, eventually_cached, files_holding
 
 pytestmark = pytest.mark.workerd
-
-
-def stored(stack: Stack, word: bytes) -> list[Path]:
-    """Files of the emulated stores that hold these bytes."""
-    return [path for path in stack.state.rglob("*") if path.is_file() and word in path.read_bytes()]
 
 
 def test_entry_in_kv(stack: tuple[Stack, Address], edge: httpx.Client, control: Control) -> None:
@@ -22,11 +15,11 @@ def test_entry_in_kv(stack: tuple[Stack, Address], edge: httpx.Client, control: 
     body = chat(question)
     hit = eventually_cached(edge, body)
     answer = hit.json()["choices"][0]["message"]["content"]
-    sealed = [path for path in stored(stack[0], b"sealed1:new:") if "blobs" in path.parts]
+    sealed = [path for path in files_holding(stack[0], "sealed1:new:") if "blobs" in path.parts]
 
     assert hit.headers["cache-status"].endswith("detail=kv")
     assert sealed
-    assert stored(stack[0], question.encode()) == stored(stack[0], answer.encode()) == []
+    assert files_holding(stack[0], question) == files_holding(stack[0], answer) == []
 
     for path in sealed:
         text = path.read_bytes()

@@ -1,5 +1,5 @@
-"""What a request leaves behind in the isolate, on workerd alone: JavaScript objects that Python still holds, numbers
-that stand for something at the border.
+"""What a request leaves behind in the isolate, on workerd alone: JavaScript objects that Python still holds, and
+numbers that stand for something at the border.
 
 Neither collector frees such an object as long as it is held, so whatever grows with every request ends an isolate.
 """
