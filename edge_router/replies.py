@@ -2,12 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any, Protocol
 
 from . import completions
 from .errors import GatewayError, MethodNotAllowed, NotCached
-from .report import Report, with_report
+from .report import Report, whole_wait_s, with_report
 from .sse import DONE_EVENT, KEEP_ALIVE, encode_event
 from .streaming import Batch, LiveChunks, Send
 
@@ -142,7 +141,7 @@ def event_reply(chunks: LiveChunks | list[str], encoder: Encoder, report: Report
 def error_reply(error: GatewayError, report: Report) -> Reply:
     headers = {**report.headers(), "content-type": JSON}
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))  # never too early
+        headers["retry-after"] = str(whole_wait_s(error.retry_after_s))
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allow
     if isinstance(error, NotCached):

@@ -7,7 +7,7 @@ facts stand in the body under `nearside`. A fact that is unknown is absent, neve
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import floor
+from math import ceil, floor
 from typing import Any, Literal
 
 from .cascade.outcome import Outcome
@@ -162,7 +162,7 @@ class Report:
             "cloud_region": self.cloud_region,
             "cloud_rtt_ms": None if self.cloud_rtt_ms is None else round(self.cloud_rtt_ms, 1),
             "hedged": self.hedged or None,
-            "retry_after_s": self.retry_after_s,
+            "retry_after_s": None if self.retry_after_s is None else whole_wait_s(self.retry_after_s),
             "cost_usd": _rounded(self.cost_usd),
             "cost_avoided_usd": _rounded(self.cost_avoided_usd),
             "budget": self.budget,
@@ -222,6 +222,11 @@ def with_report(json_object: str, report_json: str) -> str:
     body = json_object.strip()
     comma = "" if body[1:-1].isspace() or len(body) == 2 else ","
     return f'{body[:-1]}{comma}"nearside":{report_json}}}'
+
+
+def whole_wait_s(after_s: float) -> int:
+    """As Retry-After has it, and never too early."""
+    return max(1, ceil(after_s))
 
 
 def _decimal(value: float | None) -> str | None:

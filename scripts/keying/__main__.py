@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from rich import box
@@ -181,7 +182,9 @@ def _cells(record: Record, now_s: float) -> list[str]:
         for name, unit in (("requests_per_minute", "/min"), ("concurrency", " at a time"))
         if name in limits
     ]
-    budget = [f"{name} {value}" for name, value in (record.get("budget") or {}).items() if name != "on_failure"]
+    budget = [
+        f"{name} {_amount(value)}" for name, value in (record.get("budget") or {}).items() if name != "on_failure"
+    ]
     return [
         str(record.get("tenant", "")),
         str(record.get("name", "")),
@@ -192,6 +195,11 @@ def _cells(record: Record, now_s: float) -> list[str]:
         ", ".join(budget),
         _moment(expires_s) if isinstance(expires_s, int | float) else "",
     ]
+
+
+def _amount(value: object) -> str:
+    """Without an exponent, which nobody reads as money."""
+    return f"{Decimal(str(value)):f}" if isinstance(value, int | float) else str(value)
 
 
 def _moment(at_s: float) -> str:

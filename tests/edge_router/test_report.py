@@ -56,6 +56,12 @@ def test_headers_of_a_full_report() -> None:
     }
 
 
+@pytest.mark.parametrize(("after_s", "told"), [(59.83899998664856, 60), (0.0, 1), (7, 7)])
+def test_when_to_try_again(after_s: float, told: int) -> None:
+    """Whole seconds and never too early, as Retry-After."""
+    assert Report("-", retry_after_s=after_s).body()["retry_after_s"] == told
+
+
 def test_body_of_a_full_report() -> None:
     """The same facts with numbers as numbers."""
     assert json.loads(FULL.body_json()) == {

@@ -122,7 +122,7 @@ def test_time_that_is_none(deployment: Deployment, text: str) -> None:
 
 def test_list_and_show(deployment: Deployment) -> None:
     """Ids, tenants and states; never a secret."""
-    made = deployment.create("--models", "edge")
+    made = deployment.create("--models", "edge", "--budget-usd-day", "0.00002")
     other = json.loads(deployment.keys("create", "--tenant", "other", "--json"))
     deployment.set(kv={**deployment["kv"], "key:broken": "{"})
 
@@ -134,6 +134,7 @@ def test_list_and_show(deployment: Deployment) -> None:
     assert json.loads(deployment.keys("show", made["id"]))["models"] == ["edge"]
     table = deployment.keys("list")
     assert made["id"] in table
+    assert "0.00002" in table
     assert made["key"].split("_")[2] not in table
 
 
