@@ -107,14 +107,13 @@ async def test_redis_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
         metrics = Metrics()
         state = RedisState(url, metrics)
         assert await state.is_new("before", 60)
-    started_s = time.monotonic()
 
-    assert not await state.is_new("before", 60)
-    assert await state.is_new("meanwhile", 60)
-    await state.add_spent({"m": 1.0})
-    assert not await state.is_up()
-    assert await state.opened_elsewhere() == []
-    assert time.monotonic() - started_s < 2
+    async with asyncio.timeout(10):
+        assert not await state.is_new("before", 60)
+        assert await state.is_new("meanwhile", 60)
+        await state.add_spent({"m": 1.0})
+        assert not await state.is_up()
+        assert await state.opened_elsewhere() == []
     assert b'nearside_cloud_store_errors_total{operation="nonce"}' in metrics.exposition()
 
     with running_redis(port):

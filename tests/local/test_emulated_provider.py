@@ -340,7 +340,7 @@ async def test_named_latency(emulator: Emulator, model: str, least_s: float) -> 
     received = await emulator.chat(model, stream=True, max_tokens=5)
 
     assert is_whole(received) or len(received.contents) == 5
-    assert least_s <= time.perf_counter() - started_s < least_s + 1
+    assert least_s <= time.perf_counter() - started_s < 100 * least_s
 
 
 async def test_a_plain_answer_waits_for_all_its_tokens(emulator: Emulator) -> None:
@@ -376,6 +376,6 @@ async def test_streams_run_side_by_side(emulator: Emulator) -> None:
     started_s = time.perf_counter()
     async with aiohttp.ClientSession() as session:
         other = Emulator(emulator.ports, session)
-        await asyncio.gather(*(other.chat("sim-slow-ttft-100", stream=True, max_tokens=5) for _ in range(10)))
+        await asyncio.gather(*(other.chat("sim-slow-ttft-500", stream=True, max_tokens=5) for _ in range(10)))
 
-    assert time.perf_counter() - started_s < 0.8
+    assert time.perf_counter() - started_s < 4

@@ -1,7 +1,6 @@
 """Simulated text, JSON and prompt cache: repeatable, about the prompt, quick."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -57,14 +56,6 @@ def test_an_odd_prompt_gets_an_answer() -> None:
     """No words, a lone surrogate, format braces."""
     for prompt in ("", "??", "\ud800 {0} {name}"):
         assert len(tokens_of(simulated_answer(prompt, "m"))) > 20
-
-
-def test_text_takes_less_than_a_millisecond() -> None:
-    started_s = time.perf_counter()
-    for i in range(100):
-        simulated_answer(f"{LONG_PROMPT} {i}", "m")
-
-    assert (time.perf_counter() - started_s) / 100 < 0.001
 
 
 @pytest.mark.parametrize(
