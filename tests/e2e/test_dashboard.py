@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from scripts.local.stack import Address
 from scripts.local.worker_spec import ROOT
 from tests.e2e.checks import MOST_SHIFT, accessibility_violations, layout_shift
 from tests.e2e.conftest import PHONE, Screenshot, emulated
+from tests.edge.control import becomes_true
 
 COLOS = ("CDG", "SIN", "GRU")
 ASSETS = ROOT / "src" / "assets"
@@ -29,10 +29,11 @@ def traffic(address: Address) -> None:
             for model in ("edge", "cloud"):
                 body = {"model": model, "messages": [{"role": "user", "content": f"Hi from {colo}"}]}
                 client.post("/v1/chat/completions", json=body, headers=emulated(colo)).raise_for_status()
-        deadline_s = time.monotonic() + 15  # records are written after the answers
-        while not set(COLOS) <= {group["key"] for group in client.get("/v1/metrics?by=colo").json()["groups"]}:
-            assert time.monotonic() < deadline_s, "the metrics do not know the requests"
-            time.sleep(0.1)
+
+        def are_known() -> bool:
+            return set(COLOS) <= {group["key"] for group in client.get("/v1/metrics?by=colo").json()["groups"]}
+
+        assert becomes_true(are_known, within_s=15), "records are written after the answers, but soon"
 
 
 def open_dashboard(page: Page, address: Address) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.local.stack import Address, Stack
 from tests.edge.conftest import WEBHOOK_SECRET, Received
-from tests.edge.control import Control, chat, hard
+from tests.edge.control import Control, becomes_true, chat, hard
 
 pytestmark = pytest.mark.workerd
 
@@ -46,18 +46,12 @@ def test_breaker_that_opens(
     """Fires, is told once though the receiver was down for a moment, is over when the region is well again, is told."""
     processes, _ = stack
 
-    def ask() -> None:
+    def is_seen(*states: str) -> bool:
         edge.post("/v1/chat/completions", json=chat(hard(), model="cloud", max_tokens=4), headers=LONDON)
-
-    def ask_until_breaker_is(*states: str) -> None:
-        since_s = time.monotonic()
-        while not breaker_seen(edge, *states):
-            assert time.monotonic() - since_s < WITHIN_S
-            ask()
-            time.sleep(0.2)
+        return breaker_seen(edge, *states)
 
     control.fault("cloud:weur", "error")
-    ask_until_breaker_is("open", "half_open")
+    assert becomes_true(lambda: is_seen("open", "half_open"), within_s=WITHIN_S)
     receiver.statuses[:] = [503, 503]
     assert processes.run_cron(EVERY_MINUTE) == "ok"
     told = edge.get("/v1/alerts").json()
@@ -70,7 +64,7 @@ def test_breaker_that_opens(
     assert len({event["id"] for event in notices(receiver)}) == 1
 
     control.clear()
-    ask_until_breaker_is("closed")
+    assert becomes_true(lambda: is_seen("closed"), within_s=WITHIN_S)
     assert processes.run_cron(EVERY_MINUTE, in_s=60) == "ok"
     told = edge.get("/v1/alerts").json()
 

@@ -1,14 +1,13 @@
 """Metrics on the real runtime: Durable Objects for each location, written after the responses."""
 
 import json
-import time
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.edge.control import Control, chat, hard
+from tests.edge.control import Control, becomes_true, chat, hard
 
 pytestmark = pytest.mark.workerd
 
@@ -41,11 +40,7 @@ def test_several_locations(edge: httpx.Client, control: Control) -> None:
             for colo in colos
         }
 
-    since_s = time.monotonic()
-    while counted() != colos:
-        assert time.monotonic() - since_s < WITHIN_S, counted()
-        time.sleep(0.2)
-
+    assert becomes_true(lambda: counted() == colos, within_s=WITHIN_S), counted()
     told = edge.get("/v1/metrics", params={"window": "24h", "by": "served_by"}).json()
     families = {family.name: family for family in text_string_to_metric_families(edge.get("/metrics").text)}
     requests = families["nearside_requests"].samples

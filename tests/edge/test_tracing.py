@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.edge.conftest import Received
-from tests.edge.control import Control, chat, hard
+from tests.edge.control import Control, becomes_true, chat, hard
 from tests.edge_router.tracing.otlp import attributes, read_spans
 
 pytestmark = pytest.mark.workerd
@@ -38,10 +38,7 @@ def test_one_trace_through_edge_and_cloud(edge: httpx.Client, control: Control, 
     trace_id, prompt = secrets.token_hex(16), hard()
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01"}
     response = edge.post("/v1/chat/completions", json=chat(prompt, model="cloud"), headers=headers)
-    since_s = time.monotonic()
-    while not all(received(receiver, trace_id).values()):
-        assert time.monotonic() - since_s < WITHIN_S, receiver.posts
-        time.sleep(0.1)
+    assert becomes_true(lambda: all(received(receiver, trace_id).values()), within_s=WITHIN_S), receiver.posts
     spans = received(receiver, trace_id)
     server, *parts = spans["edge"]
     cloud = {span.kind: span for span in spans["cloud"]}
