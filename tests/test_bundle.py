@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -34,6 +35,25 @@ def test_dry_run_passes_and_stays_under_the_size_limit(tmp_path: Path) -> None:
     assert (tmp_path / "adapters" / "border.mjs").exists()  # without which no event is answered
     print(f"\nbundle: {size.group(1)} KiB gzipped, limit {LIMIT_KIB} KiB")
     assert float(size.group(1)) < LIMIT_KIB
+
+
+def test_staging_the_same_again(tmp_path: Path) -> None:
+    """Leaves what another process may be reading; a change takes its place."""
+    for name in ("scripts", "src", "edge_router"):
+        (tmp_path / name).mkdir()
+    stage = shutil.copy(ROOT / "scripts" / "stage", tmp_path / "scripts")
+    code, staged = tmp_path / "src" / "entry.py", tmp_path / "build" / "worker"
+    code.write_text("1")
+    subprocess.run([stage], check=True)
+    first = staged.stat().st_ino
+    subprocess.run([stage], check=True)
+    again = staged.stat().st_ino
+    code.write_text("2")
+    subprocess.run([stage], check=True)
+
+    assert again == first
+    assert (staged / "entry.py").read_text() == "2"
+    assert [each.name for each in (tmp_path / "build").iterdir()] == ["worker"]
 
 
 def test_development_flags_are_not_deployed() -> None:

@@ -33,7 +33,8 @@ from scripts.benchmarks.machine import machine_facts
 from scripts.benchmarks.peers import install
 from scripts.benchmarks.processes import cpu_s, peak_mib, pin, split_cores
 from scripts.benchmarks.raw_load import Burst, MakeRequest, StreamTimes, burst, streams
-from scripts.local.fallback_process import FallbackProcess, free_port, running_fallback
+from scripts.local.fallback_process import FallbackProcess, running_fallback
+from scripts.local.ports import free_port, free_ports
 from scripts.local.worker_spec import ROOT
 
 MASTER_KEY = f"sk-{secrets.token_hex(32)}"
@@ -205,7 +206,7 @@ def batching(rounds: int, seconds: float) -> list[str]:
 def restart(rounds: int, seconds: float) -> list[str]:
     """Two regions restarted one after the other under load; callers go on to the other one before the first byte."""
     with running({"gap_ms": 20, "tokens": 100}) as bench, contextlib.ExitStack() as stack:
-        ports = [free_port(), free_port()]
+        ports = free_ports(2)
         regions = [stack.enter_context(bench.fallback(port=port)) for port in ports]
         outcome = asyncio.run(_restart_under_load(bench, regions, ports, stack))
     return [

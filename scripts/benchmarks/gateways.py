@@ -21,7 +21,8 @@ from scripts.benchmarks.peers import install
 from scripts.benchmarks.processes import age_s, family, on_cores, started_on
 from scripts.benchmarks.workerd import NODE, BenchError, running_servers
 from scripts.benchmarks.workerd_cases import CHAT, FORWARDER, KEY, PINNED, SDK_HELLO, gateway_servers
-from scripts.local.fallback_process import free_port, running_fallback
+from scripts.local.fallback_process import running_fallback
+from scripts.local.ports import free_port
 from scripts.local.worker_spec import ROOT
 
 PATH = "/v1/chat/completions"

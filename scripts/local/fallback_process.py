@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.local.ports import free_port
 from scripts.local.worker_spec import ROOT
 
 START_TIMEOUT_S = 30.0
@@ -58,13 +58,6 @@ def running_fallback(
             yield service
         finally:
             _stop(process)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_ready(service: FallbackProcess) -> None:

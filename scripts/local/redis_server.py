@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from scripts.local.ports import free_port
 from scripts.local.worker_spec import ROOT
 
 CACHE = ROOT / ".cache" / "redis"
@@ -46,7 +47,7 @@ def find_program() -> Program:
 def running_redis(port: int = 0) -> Iterator[str]:
     """Its URL. Nothing is written to disk. port: 0 picks a free one. Raises NoRedis."""
     program = find_program()
-    port = port or _free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="nearside-redis-") as folder:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
         process = subprocess.Popen(
@@ -107,10 +108,3 @@ def _wait_until_open(process: "subprocess.Popen[bytes]", port: int) -> None:
             return
         time.sleep(0.02)
     raise NoRedis(f"redis-server did not answer within {START_TIMEOUT_S:g} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

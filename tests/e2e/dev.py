@@ -1,6 +1,7 @@
 """A running `scripts/dev`, as a user starts it."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -8,6 +9,8 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
+
+from scripts.local.ports import RANGE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,9 +74,9 @@ def free_port_pair() -> int:
     """A port whose successor, the control port, is free too."""
     while True:
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+            port = random.choice(RANGE)
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue

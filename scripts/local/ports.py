@@ -1,0 +1,25 @@
+"""Ports on loopback for servers that are told where to listen before they start."""
+
+import contextlib
+import random
+import socket
+
+# Below those that Linux and macOS give to outgoing connections: one of these that is opened between the choice and the
+# listening, or while a server is down to be started again, would hold the port.
+RANGE = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones. Nothing keeps them free for long: listen soon."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as probes:
+        while len(ports) < count:
+            port, probe = random.choice(RANGE), probes.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports.append(port)
+    return ports
