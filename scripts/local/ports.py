@@ -14,12 +14,11 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ones. Nothing keeps them free for long: listen soon."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as probes:
-        while len(ports) < count:
-            port, probe = random.choice(RANGE), probes.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                ports.append(port)
-    return ports
+    """Next to each other. Nothing keeps them free for long: listen soon."""
+    while True:
+        first = random.choice(RANGE)
+        ports = list(range(first, first + count))
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in ports:
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return ports

@@ -139,7 +139,7 @@ class _Ports:
         """Free ones; these two as they are, unless they are 0. Raises StackError when one of them is taken."""
         _check_free(worker)
         _check_free(control)
-        free = iter(free_ports(4 + 2 * len(REGIONS)))
+        free = iter(port for port in free_ports(6 + 2 * len(REGIONS)) if port not in (worker, control))
         gates, fallbacks = ({region["id"]: next(free) for region in REGIONS} for _ in range(2))
         return cls(worker or next(free), control or next(free), next(free), next(free), gates, fallbacks)
 

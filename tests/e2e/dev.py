@@ -1,16 +1,14 @@
 """A running `scripts/dev`, as a user starts it."""
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import time
 import uuid
 from pathlib import Path
 
-from scripts.local.ports import RANGE
+from scripts.local.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +18,7 @@ class Dev:
 
     def __init__(self, *arguments: str) -> None:
         self.mark = f"NEARSIDE_TEST={uuid.uuid4()}"
-        self.port = free_port_pair()
+        self.port, _ = free_ports(2)  # the second is the control port
         name, value = self.mark.split("=")
         self.started_s = time.monotonic()
         self.process = subprocess.Popen(
@@ -68,16 +66,3 @@ class Dev:
         found = re.search(r"nsk_\w+", self.output)
         assert found is not None, self.output
         return found.group()
-
-
-def free_port_pair() -> int:
-    """A port whose successor, the control port, is free too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            port = random.choice(RANGE)
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
