@@ -7,6 +7,7 @@ from .breaker import Breaker, Passage, State
 from .hedging import HedgeBudget, hedge_after_s
 from .latency import NOWHERE, Kind, LatencyTable
 from .location import Location
+from .memory_cache import MemoryCache
 from .ports import Clock
 from .regions import nearest_first, rtt_on_map_ms
 from .settings import Region
@@ -14,6 +15,7 @@ from .settings import Region
 # Of one call: the region answered, whatever it said; it is at fault; it said nothing in time; the caller left.
 Outcome = Literal["answered", "failed", "silent", "left"]
 RTT_SAMPLES = 5  # the lowest of so many: a busy moment must not make a near region far
+MAX_WAYS = 4096  # questions of the last minute of which it is known where they went
 
 
 class Fleet:
@@ -28,18 +30,27 @@ class Fleet:
         self._clock = clock
         self._breakers = {region.id: Breaker() for region in regions}
         self._budget = HedgeBudget()
+        self._ways: MemoryCache[Region] = MemoryCache(max_bytes=MAX_WAYS)  # each counts as one
         self.calls = 0
         self.hedges = 0
 
     def choose(self, regions: Sequence[Region], location: Location, seed: str, *, at_any_cost: bool) -> Region | None:
         """The nearest of these regions that may be called now.
 
-        at_any_cost: rather one whose breaker is open than none.
+        seed: for a minute the same one goes where it went first, whatever is measured meanwhile: else the callers of
+        one question could not share its call. at_any_cost: rather one whose breaker is open than none.
         """
         now_s = self._clock.now_s()
+        way = f"{location.colo or NOWHERE} {seed}"
+        before = self._ways.get(way, now_s)
+        if before is not None and before in regions and self._breakers[before.id].admits(now_s):
+            return before
         ordered = nearest_first(regions, location, lambda region: self.rtt_ms(location, region), seed)
         admitted = (region for region in ordered if self._breakers[region.id].admits(now_s))
-        return next(admitted, ordered[0] if ordered and at_any_cost else None)
+        chosen = next(admitted, ordered[0] if ordered and at_any_cost else None)
+        if chosen is not None and before is None:
+            self._ways.put(way, chosen, 1, now_s)
+        return chosen
 
     def rtt_ms(self, location: Location, region: Region) -> float | None:
         """As measured, None until then."""

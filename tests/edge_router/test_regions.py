@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -100,23 +101,49 @@ def test_one_slow_round_trip_is_noise() -> None:
     assert fleet.rtt_ms(DALLAS, VIRGINIA) == 300.0
 
 
+def test_same_question_goes_the_same_way() -> None:
+    """For a minute, so that all who ask it share one call; past a region that fails or was tried, and back."""
+    clock = FakeClock()
+    fleet = Fleet(REGIONS, LatencyTable(), clock)
+
+    def choose(seed: str, *regions: Region) -> Region | None:
+        return fleet.choose(regions or REGIONS, DALLAS, seed, at_any_cost=False)
+
+    assert choose("known") == VIRGINIA
+    fleet.note_rtt(DALLAS, VIRGINIA, 250.0)
+    assert (choose("known"), choose("new")) == (VIRGINIA, OREGON)
+    assert choose("known", OREGON, FRANKFURT) == OREGON
+    assert choose("known") == VIRGINIA
+    for _ in range(5):
+        fleet.settle(VIRGINIA, fleet.enter(VIRGINIA, is_hedge=False), "failed")
+    assert choose("known") == OREGON
+    clock.advance(1.0)
+    assert choose("known") == VIRGINIA
+    clock.advance(60.0)
+    assert choose("known") == OREGON
+
+
 def test_region_that_fails_is_skipped() -> None:
     """Until its pause is over; when all fail, the nearest is named only to those who need one at any cost."""
     clock = FakeClock()
     fleet = Fleet(REGIONS, LatencyTable(), clock)
+    questions = map(str, count())
 
     def fail(region: Region) -> None:
         for _ in range(5):
             fleet.settle(region, fleet.enter(region, is_hedge=False), "failed")
 
+    def choose(*, at_any_cost: bool = False) -> Region | None:
+        return fleet.choose(REGIONS, DALLAS, next(questions), at_any_cost=at_any_cost)
+
     fail(VIRGINIA)
-    assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=False) == OREGON
+    assert choose() == OREGON
     fail(OREGON)
     fail(FRANKFURT)
-    assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=False) is None
-    assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=True) == VIRGINIA
+    assert choose() is None
+    assert choose(at_any_cost=True) == VIRGINIA
     clock.advance(1.0)
-    assert fleet.choose(REGIONS, DALLAS, "", at_any_cost=False) == VIRGINIA
+    assert choose() == VIRGINIA
 
 
 def test_without_breakers() -> None:
