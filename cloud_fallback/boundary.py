@@ -4,7 +4,6 @@ Server-Timing's `app` is the time from the first byte we read to the first we se
 for the upstream) and less waiting for the caller's body.
 """
 
-import math
 import re
 import time
 import uuid
@@ -21,6 +20,7 @@ from cloud_fallback.errors import CallerGone, GatewayError, UpstreamRateLimited
 from cloud_fallback.metrics import Metrics
 from cloud_fallback.tracing import NO_TRACER, Tracer
 from edge_router.cloud_api import REGION_HEADER
+from edge_router.report import whole_wait_s
 from edge_router.tracing.context import TraceContext, read_context
 
 CALLER_GONE_STATUS = 499  # nginx's number; nobody receives it, the log has it
@@ -168,7 +168,7 @@ def error_response(error: GatewayError) -> Response:
     if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
         headers["retry-after"] = error.retry_after
     elif error.retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+        headers["retry-after"] = str(whole_wait_s(error.retry_after_s))
     allow = getattr(error, "allow", None)
     if allow:
         headers["allow"] = allow

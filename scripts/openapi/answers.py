@@ -41,7 +41,7 @@ class EdgeReport(_Answer):
     cloud_region: str | None = None
     cloud_rtt_ms: float | None = None
     hedged: bool | None = None
-    retry_after_s: float | None = None
+    retry_after_s: int | None = Field(default=None, ge=1)
     cost_usd: float | None = None
     cost_avoided_usd: float | None = None
     budget: dict[str, Any] | None = None
