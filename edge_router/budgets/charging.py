@@ -65,6 +65,9 @@ class Budgets:
             background.run(end(None))  # it may have been granted all the same
             message = "What this key may still spend can't be checked right now; try again."
             raise BudgetUnavailable(message, retry_after_s=UNAVAILABLE_RETRY_S) from exc
+        except asyncio.CancelledError:
+            background.run(end(None))  # the ledger may grant it, or has done so, and nobody is there to settle it
+            raise
         finally:
             report.timings_ms["budget"] = self._clock.elapsed_ms() - started_ms
         if isinstance(answer, Refusal):

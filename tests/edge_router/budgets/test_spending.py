@@ -1,15 +1,16 @@
 """A tenant with a budget, from the caller's side: what is let through, what it costs, and what happens when not."""
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from edge_router.auth import Tenant
 from edge_router.budgets.charging import Budgets
-from edge_router.budgets.ledger import Sums
+from edge_router.budgets.ledger import Left, Refusal, Sums
 from edge_router.budgets.money import NOTHING, Cost, nano_usd
-from edge_router.budgets.policy import parse_budget
+from edge_router.budgets.policy import SpendingLimits, parse_budget
 from edge_router.caching.policy import Lifetimes
 from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
@@ -53,6 +54,19 @@ def world(budget: Any = RICH, **fields: Any) -> World:
     made = World(auth="keys", keys=key_records(acme={"tenant": "acme", "budget": budget}), **fields)
     made.ledger = made.ledger or FakeLedger(made.clock)
     return made
+
+
+@dataclass
+class SlowLedger(FakeLedger):
+    """Its grants never come back."""
+
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def reserve(self, tenant: str, reservation_id: str, most: Cost, limits: SpendingLimits) -> Left | Refusal:
+        await super().reserve(tenant, reservation_id, most, limits)
+        self.granted.set()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
 
 
 async def ask(world: World, body: object = None, **fields: Any) -> Reply:
@@ -392,6 +406,15 @@ async def test_limit_of_the_output(fields: dict[str, int], expected: int | None)
     assert around.cloud.calls[0].body.get("max_completion_tokens") == expected
 
 
+async def test_two_limits_of_the_output() -> None:
+    """The newer name is what was reserved for, so a model that knows only the older one is not told more."""
+    around = world()
+    await ask(around, chat_body(COMPLEX_PROMPT, max_completion_tokens=7, max_tokens=100_000))
+
+    sent = around.cloud.calls[0].body
+    assert (sent["max_completion_tokens"], sent.get("max_tokens")) == (7, None)
+
+
 # The ledger can't be reached
 
 
@@ -430,6 +453,21 @@ async def test_grant_that_was_lost_on_its_way() -> None:
 
         assert reply.status == status
         assert await spent(around) == cost
+
+
+async def test_caller_who_leaves_while_the_ledger_answers() -> None:
+    """What was granted to nobody is given back at once."""
+    around = world()
+    around.ledger = SlowLedger(around.clock)
+    asking = asyncio.ensure_future(ask(around))
+    await around.ledger.granted.wait()
+
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+    assert await spent(around) == NOTHING
+    assert around.calls == 0
 
 
 async def test_settlement_that_fails() -> None:
