@@ -28,6 +28,8 @@ def chat_body(
     sent["model"] = model_id
     if limit_tokens is not None:
         sent["max_completion_tokens"] = limit_tokens
+    if sent.get("max_completion_tokens") is not None:
+        sent.pop("max_tokens", None)  # the newer name wins; who knows only the older one must not take a larger limit
     if is_stream:
         sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
     return sent
