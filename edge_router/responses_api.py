@@ -14,19 +14,7 @@ from .errors import RequestRejected
 from .requests import Controls, Name, TokenLimit, validated
 from .sse import encode_event
 
-_PASSED_ON = (
-    "model",
-    "temperature",
-    "top_p",
-    "user",
-    "metadata",
-    "use_cache",
-    "cache_ttl_s",
-    "cache_tags",
-    "max_latency_ms",
-    "cascade",
-    "residency",
-)
+_PASSED_ON = ("model", "temperature", "top_p", "user", "metadata", *Controls.model_fields)
 _STATEFUL = ("previous_response_id", "conversation", "background", "prompt")
 _INPUT_TEXT = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 _Kind = Literal["output_text", "refusal"]

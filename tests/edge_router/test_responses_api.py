@@ -7,7 +7,8 @@ import pytest
 
 from edge_router.errors import UpstreamError
 from edge_router.replies import Reply
-from edge_router.responses_api import ResponsesEvents, parse_responses
+from edge_router.requests import Controls
+from edge_router.responses_api import ResponsesEvents, chat_body, parse_responses
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
     DONE,
@@ -41,6 +42,19 @@ PLAIN_EVENTS = [
     "response.output_item.done",
     "response.completed",
 ]
+
+
+OWN_FIELDS = {
+    "use_cache": True,
+    "cache_ttl_s": 60,
+    "cache_tags": ["a"],
+    "semantic_cache": False,
+    "max_latency_ms": 500,
+    "optimize_prompt": False,
+    "fit_context": False,
+    "cascade": "off",
+    "residency": "eu",
+}
 
 
 async def ask(world: World, **body: Any) -> Reply:
@@ -212,6 +226,14 @@ async def test_parameters() -> None:
         "user": "u",
         "max_completion_tokens": 50,
     }
+
+
+@pytest.mark.parametrize("name", Controls.model_fields)
+def test_our_own_fields(name: str) -> None:
+    """Each of them counts here too: none is lost on the way to the chat."""
+    given = {**OWN_FIELDS, "input": "Hi"}
+
+    assert chat_body(parse_responses(given), given)[name] == OWN_FIELDS[name]
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
