@@ -33,7 +33,10 @@ _ENDPOINTS = _PROBES | {"/v1/chat/completions", "/v1/completions", "/v1/embeddin
 
 @dataclass(slots=True)
 class Exchange:
-    """What is known about one request; lives in `scope["state"]["exchange"]`."""
+    """What is known about one request; lives in `scope["state"]["exchange"]`.
+
+    may_fall_back: whether the model's fallbacks may answer.
+    """
 
     request_id: str
     started_s: float = field(default_factory=time.perf_counter)
@@ -42,6 +45,7 @@ class Exchange:
     trace: TraceContext | None = None
     model: str | None = None
     is_stream: bool = False
+    may_fall_back: bool = True
     answered_by: str | None = None
     attempts: int = 0
     prompt_cache_percent: float | None = None

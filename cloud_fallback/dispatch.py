@@ -54,7 +54,7 @@ class Dispatcher:
         the last failure.
         """
         failure: GatewayError
-        for candidate in self._catalog.chain(model, needs):
+        for candidate in self._catalog.chain(model, needs) if exchange.may_fall_back else [model]:
             try:
                 answer = await self._with_retries(candidate, exchange, deadline_s, attempt)
             except UpstreamError as exc:

@@ -23,7 +23,7 @@ from cloud_fallback.errors import (
 from cloud_fallback.forwarding import Forwarder, while_connected
 from cloud_fallback.models import Catalog
 from cloud_fallback.settings import Settings
-from edge_router.cloud_api import DEADLINE_HEADER
+from edge_router.cloud_api import DEADLINE_HEADER, FALLBACKS_HEADER
 
 _DEADLINE = re.compile(r"[0-9]{1,7}")
 _PATHS = {f"/v1{endpoint.value}": endpoint for endpoint in Endpoint}
@@ -75,6 +75,7 @@ class Endpoints:
         signed = self._access.check_headers(request.method, request.url.path, headers)
         _check_media_type(headers)
         deadline_s = now_s + self._wait_s(headers)
+        exchange.may_fall_back = _may_fall_back(headers)
         with exchange.waiting_for_caller():
             body = await self._read_body(request)
         await self._access.check_body(signed, body)
@@ -119,6 +120,15 @@ class Endpoints:
         except TimeoutError:
             raise BodyTooSlow(f"The body did not arrive within {self._settings.body_timeout_s:g} s.") from None
         return bytes(body)
+
+
+def _may_fall_back(headers: Headers) -> bool:
+    asked = headers.get(FALLBACKS_HEADER)
+    if asked not in (None, "off"):
+        raise RequestRejected(
+            f"{FALLBACKS_HEADER} must be off, or absent.", param=FALLBACKS_HEADER, code="invalid_value"
+        )
+    return asked is None
 
 
 def _check_media_type(headers: Headers) -> None:

@@ -40,6 +40,7 @@ MAX_ERROR_BYTES = 64 * 1024
 # be used again; an upstream that keeps it back longer than this loses the connection.
 DRAIN_S = 0.25
 SSE = "text/event-stream"
+_ANSWERED_BY = "nearside-answered-by"  # in the answer to a batch, until it is taken apart
 
 T = TypeVar("T")
 
@@ -138,23 +139,24 @@ class Forwarder:
         """Embeddings together with those that others ask for just now."""
         shape = {name: call.fields[name] for name in call.fields if name in JOINABLE} | {"model": model.id}
         # Texts and lists of tokens can't stand in one list.
-        key = f"{type(inputs[0]).__name__} {json.dumps(shape, sort_keys=True)}"
+        key = f"{type(inputs[0]).__name__} {exchange.may_fall_back} {json.dumps(shape, sort_keys=True)}"
         batcher = self._batchers.get(key)
         if batcher is None:
             self._batchers = {name: each for name, each in self._batchers.items() if not each.is_idle}
             sent = self._metrics.batch_items.labels(model.entry.id).observe
-            batcher = self._batchers[key] = Batcher(shape, batching, partial(self._ask_batch, model), sent)
+            ask = partial(self._ask_batch, model, exchange.may_fall_back)
+            batcher = self._batchers[key] = Batcher(shape, batching, ask, sent)
         try:
             async with asyncio.timeout_at(deadline_s):
                 answer = await batcher.embed(inputs)
         except TimeoutError:
             raise UpstreamTimeout("The upstream did not answer in time.") from None
-        exchange.answered_by = model.id
+        exchange.answered_by = answer.pop(_ANSWERED_BY)
         return Response(json.dumps(answer), media_type="application/json")
 
-    async def _ask_batch(self, model: Model, body: bytes) -> dict[str, Any]:
+    async def _ask_batch(self, model: Model, may_fall_back: bool, body: bytes) -> dict[str, Any]:
         call = parse_call(Endpoint.EMBEDDINGS, body)
-        exchange = Exchange(request_id=f"batch_{uuid.uuid4().hex}")
+        exchange = Exchange(request_id=f"batch_{uuid.uuid4().hex}", may_fall_back=may_fall_back)
         headers = {"x-request-id": exchange.request_id, "accept": "application/json"}
         deadline_s = _now_s() + (model.entry.first_byte_timeout_s or self._settings.first_byte_timeout_s)
 
@@ -162,7 +164,7 @@ class Forwarder:
             return await self._attempt(call, candidate, lease, headers, exchange, until_s)
 
         response = await self._dispatcher.first_answer(model, call.needs, exchange, deadline_s, attempt)
-        return check_plain(Endpoint.EMBEDDINGS, bytes(response.body))
+        return {**check_plain(Endpoint.EMBEDDINGS, bytes(response.body)), _ANSWERED_BY: exchange.answered_by}
 
     def _note_stream(self, model: Model, lease: Lease, relay: StreamRelay, exchange: Exchange) -> None:
         """What became of a stream; a caller who left says nothing about the upstream."""

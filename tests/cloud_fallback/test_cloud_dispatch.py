@@ -50,6 +50,12 @@ features = ["vision", "tools"]
 fallbacks = ["narrow"]
 
 [[models]]
+id = "joined"
+upstreams = ["one"]
+fallbacks = ["narrow"]
+batching = {}
+
+[[models]]
 id = "rich"
 upstreams = ["one"]
 usd_per_day = 0.000004
@@ -232,6 +238,43 @@ async def test_fallback_model(app: Callable[..., Any]) -> None:
 
     assert (response.status_code, response.headers["nearside-cloud-model"]) == (200, "narrow")
     assert hosts.asked == ["one"] * 3 + ["two"]
+
+
+async def test_caller_who_wants_no_fallback(app: Callable[..., Any]) -> None:
+    """Hears of the failure; equals and retries of the model that was asked for stay."""
+    hosts = Hosts(one=[BUSY], two=[OK])
+    made = app(hosts)
+
+    failed = await ask(made, "chained", nearside_fallbacks="off")
+    answered = await ask(made, "twin", nearside_fallbacks="off")
+
+    assert (failed.status_code, answered.status_code) == (502, 200)
+    assert hosts.asked == ["one"] * 4 + ["two"]
+
+
+async def test_joined_embeddings(app: Callable[..., Any]) -> None:
+    """Who wants no fallback is not joined with others, who are told which model answered them."""
+    vectors = {"data": [{"index": 0, "embedding": [0.0]}]}
+    hosts = Hosts(one=[BUSY], two=[(200, json.dumps(vectors).encode())])
+    made, body = app(hosts), {"model": "joined", "input": "a"}
+
+    answered, failed = await asyncio.gather(
+        *(call(made, "POST", "/v1/embeddings", body, named) for named in ({}, {"nearside-fallbacks": "off"}))
+    )
+
+    assert (failed.status_code, answered.status_code) == (502, 200)
+    assert (answered.json(), answered.headers["nearside-cloud-model"]) == (vectors, "narrow")
+
+
+@pytest.mark.parametrize("value", ["", "on", "OFF", "no"])
+async def test_wrong_word_for_fallbacks(value: str, app: Callable[..., Any]) -> None:
+    """Is told, not guessed: what was meant may be a promise to somebody."""
+    hosts = Hosts(one=[OK])
+
+    response = await ask(app(hosts), "chained", nearside_fallbacks=value)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "nearside-fallbacks")
+    assert not hosts.asked
 
 
 async def test_rejection_is_final(app: Callable[..., Any]) -> None:
