@@ -20,6 +20,8 @@ class Attempt:
     patience_s: when it is given up for one that can still meet the caller's deadline.
     limit_s: how long this call may take until its first content, or its plain answer, is here.
     flight: name of the cloud call that it shares. has_answered: the region's own service sent headers.
+    answered_by: the model, unless the region's service answered with a fallback of its own that the catalog knows.
+    is_fallback: it did, known or not.
     collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
     """
 
@@ -30,9 +32,14 @@ class Attempt:
     limit_s: float = inf
     flight: str | None = None
     has_answered: bool = False
+    answered_by: Model = field(init=False)
+    is_fallback: bool = False
     rtt_ms: float | None = None
     collapsed: bool = False
     is_beaten: bool = False
+
+    def __post_init__(self) -> None:
+        self.answered_by = self.model
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from . import cloud_api, completions, workers_ai
 from .attempts import Attempt, Opened, Tries
+from .auth import Tenant
 from .catalog import Model
 from .chat_call import ChatCall
 from .edge_allowance import EdgeAllowance, in_place_of
@@ -94,7 +95,22 @@ class Upstreams:
         at.rtt_ms = cloud_api.rtt_ms(response, self._clock.elapsed_ms() - started_ms)
         if response.status != 200:
             raise await cloud_api.error_of(response, at.label)
+        await self._note_who_answered(call, at, response)
         return response
+
+    async def _note_who_answered(self, call: ChatCall, at: Attempt, response: UpstreamResponse) -> None:
+        """Raises UpstreamError when it is a model that the key may not use: a region of an older version, or behind a
+        proxy that takes headers away, falls back although it was told not to.
+        """
+        name, allowed = response.header(cloud_api.MODEL_HEADER) or at.model.id, call.tenant.models
+        at.is_fallback = name != at.model.id
+        at.answered_by = at.model
+        if not at.is_fallback:
+            return
+        at.answered_by = self._settings.catalog.find(name) or at.model
+        if allowed is not None and not allowed.allows(name, "cloud"):
+            await response.cancel()
+            raise UpstreamError(f"{at.label} answered with a model that this key may not use.", code="wrong_model")
 
     async def _call_edge(self, call: ChatCall, at: Attempt, flight_key: str | None) -> UpstreamResponse:
         response = await self._run(call, at, flight_key)
@@ -321,6 +337,8 @@ class Upstreams:
             **call.forwarded,
             cloud_api.DEADLINE_HEADER: str(max(1, int(1000 * min(limit_s, self._settings.cloud_timeout_s)))),
         }
+        if not _may_fall_back(call.tenant):
+            headers[cloud_api.FALLBACKS_HEADER] = "off"
         if not self._settings.fallback_keys:
             return headers
         signed = sign(
@@ -336,10 +354,20 @@ class Upstreams:
 
 
 def _flight_name(call: ChatCall, at: Attempt, flight_key: str) -> str:
-    """Who shares: the same question at the same upstream, in the same form, from the same part of the world."""
+    """Who shares: the same question at the same upstream, in the same form, from the same part of the world, and of a
+    tenant's keys those that leave the cloud the same choice of models.
+    """
     place = call.report.location.continent or "anywhere"
     form = "stream" if call.request.stream else "plain"
-    return f"{place}:{form}:{at.label}:{flight_key}"
+    choice = "any" if at.region is None or _may_fall_back(call.tenant) else "one"
+    return f"{place}:{form}:{choice}:{at.label}:{flight_key}"
+
+
+def _may_fall_back(tenant: Tenant) -> bool:
+    """Whether cloud_fallback may answer with another model: not where a list says which may, nor where the price of the
+    model that is asked for was reserved.
+    """
+    return tenant.models is None and tenant.budget is None
 
 
 def _name_place(call: ChatCall, at: Attempt | None) -> None:

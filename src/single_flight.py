@@ -21,15 +21,13 @@ from adapters.javascript import encode
 from adapters.objects import answer_with, call_of
 from adapters.runtime import CLOCK
 from adapters.workers_ai import edge_models
-from edge_router.cloud_api import REGION_HEADER, WAITED_HEADER
+from edge_router.cloud_api import ANSWER_HEADERS, WAITED_HEADER
 from edge_router.errors import CloudUnavailable, UpstreamError
 from edge_router.flights.broadcast import Broadcast
 from edge_router.flights.wire import BROKEN, KEEP, TAIL_BYTES, WHOLE, Failure, Head, is_event_stream, looks_whole
 from edge_router.ports import UpstreamResponse
 from edge_router.settings import Region
 from edge_router.timers import Deadline
-
-_KEPT_HEADERS = ("content-type", "server-timing", "retry-after", REGION_HEADER)
 
 
 class FlightObject:
@@ -197,6 +195,6 @@ async def _call(facts: Mapping[str, Any]) -> UpstreamResponse:
 
 
 def _head_of(response: UpstreamResponse, waited_ms: float) -> Head:
-    headers = {name: value for name in _KEPT_HEADERS if (value := response.header(name)) is not None}
+    headers = {name: value for name in ANSWER_HEADERS if (value := response.header(name)) is not None}
     headers[WAITED_HEADER] = f"{waited_ms:.1f}"
     return Head(response.status, headers)

@@ -8,7 +8,7 @@ import math
 import sqlite3
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from edge_router.batches.book import BatchBook
 from edge_router.budgets.ledger import Ledger, Left, Refusal, Sums
 from edge_router.budgets.money import Cost
 from edge_router.budgets.policy import SpendingLimits
+from edge_router.cloud_api import ANSWER_HEADERS, WAITED_HEADER
 from edge_router.counters import Amount, CounterTable
 from edge_router.errors import DeliveryError, NotFound, StoreError, UpstreamError
 from edge_router.feedback_records import AnswerRecord, FeedbackTable, Rating
@@ -224,6 +225,9 @@ class FakeUpstreamResponse:
     def header(self, name: str) -> str | None:
         return self._headers.get(name.lower())
 
+    def keep_headers(self, names: Collection[str]) -> None:
+        self._headers = {name: value for name, value in self._headers.items() if name in names}
+
     async def text(self) -> str:
         parts = []
         while (part := await self.read()) is not None:
@@ -341,7 +345,9 @@ class FakeFlights:
         self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
     ) -> tuple[FakeUpstreamResponse, bool]:
         joined = self._join(key)
-        return (joined, True) if joined else (await self.cloud.post(region, path, body, headers), False)
+        response = joined or await self.cloud.post(region, path, body, headers)
+        response.keep_headers((*ANSWER_HEADERS, WAITED_HEADER))
+        return response, joined is not None
 
     async def run(
         self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
