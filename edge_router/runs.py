@@ -279,7 +279,7 @@ class ChatRun:
             )
         else:
             body = completions.parse_completion(text)
-        head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.model.id}
+        head = {"id": completion_id, "object": "chat.completion", "created": created_s, "model": at.answered_by.id}
         lacking = {name: made for name, made in head.items() if not completions.is_like(body.get(name), made)}
         mended = mend_head(body, "chat.completion")
         for position, entry in enumerate(body["choices"]):
@@ -295,7 +295,7 @@ class ChatRun:
             at.model.shape,
             completion_id=self._completion_id(),
             created_s=self._created_s(),
-            model=at.model.id,
+            model=at.answered_by.id,
             limit_tokens=self._call.limit_tokens,
             include_usage=self._call.request.include_usage,
         )
@@ -327,10 +327,12 @@ class ChatRun:
         self._name(at)
         report = self._report
         report.usage_estimated = estimated
+        if at.is_fallback:  # it would be served for a day in place of a model that failed for a moment
+            self._keeping = None
         report.cached_input_share = completions.cached_input_share(usage)
         report.input_tokens, report.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
         tokens = report.input_tokens + report.output_tokens
-        cost_usd = at.model.cost_usd(report.input_tokens, report.output_tokens)
+        cost_usd = at.answered_by.cost_usd(report.input_tokens, report.output_tokens)
         if report.collapsed and not keeps:  # who keeps an answer pays for it, also when it fell to him later
             report.cost_avoided_usd, report.avoided_tokens = cost_usd, tokens
             call = self._call
@@ -341,7 +343,7 @@ class ChatRun:
             tokens += report.cascade.other_tokens
         report.cost_usd = cost_usd
         if self._charge is not None:
-            self._charge.settle(Cost(nano_usd(cost_usd), tokens), at.model.id)
+            self._charge.settle(Cost(nano_usd(cost_usd), tokens), at.answered_by.id)
 
     def _note_abandoned(self, model: Model) -> None:
         """The caller left before there was an answer. The model was asked all the same, so its input is paid for."""
@@ -353,7 +355,7 @@ class ChatRun:
 
     def _name(self, at: Attempt) -> None:
         self._report.served_by = "edge-model" if at.region is None else "cloud"
-        name_model(self._report, at.model.id, self._services.catalog)
+        name_model(self._report, at.answered_by.id, self._services.catalog)
 
     def _stop_clock(self) -> None:
         self._report.timings_ms["total"] = self._services.clock.elapsed_ms() - self._call.started_ms

@@ -159,7 +159,7 @@ class Cascade(Generic[_Result]):
     def _pay(self, outcome: Outcome, at: Attempt, result: _Result) -> None:
         """For an answer, or the beginning of one, that is not delivered."""
         usage = result.usage(self._call.input_text)
-        outcome.other_cost_usd = at.model.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
+        outcome.other_cost_usd = at.answered_by.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
         outcome.other_tokens = usage["total_tokens"]
 
     def _pay_least(self, outcome: Outcome, route: Route) -> None:

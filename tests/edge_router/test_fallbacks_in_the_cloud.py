@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
+from edge_router.budgets.money import Cost, nano_usd
+from edge_router.catalog import Model
 from edge_router.cloud_api import FALLBACKS_HEADER, MODEL_HEADER, REGION_HEADER
 from edge_router.replies import Reply
 from tests.edge_router.harness import (
@@ -102,7 +104,7 @@ async def test_region_that_heeds_nothing(stream: bool, single_flight: Flying) ->
     regions = Regions(deaf=("fra",))
     reply, report = await asked(world(regions, single_flight, k001=LISTED), stream=stream)
 
-    assert (reply.status, report["cloud_region"]) == (200, "iad")
+    assert (reply.status, report["model"], report["cloud_region"]) == (200, CLOUD_FAST.id, "iad")
     assert report["fallbacks"] == [f"{CLOUD_FAST.id}@fra: wrong_model"]
     assert [answer.is_cancelled for answer in regions.given] == [True, False]
 
@@ -112,3 +114,37 @@ async def test_regions_that_all_heed_nothing() -> None:
     reply, _ = await asked(world(Regions(), k001=LISTED))
 
     assert (reply.status, read_json(reply)["error"]["code"]) == (502, "wrong_model")
+
+
+@STREAMS
+@FLIGHTS
+@pytest.mark.parametrize(
+    ("model", "priced"),
+    [
+        pytest.param(CLOUD_QUALITY.id, CLOUD_QUALITY, id="of the catalog"),
+        pytest.param("unheard-of-1", CLOUD_FAST, id="not of the catalog"),
+        pytest.param("two\nlines", CLOUD_FAST, id="no name"),
+        pytest.param(CLOUD_FAST.id, CLOUD_FAST, id="the same"),
+    ],
+)
+async def test_answer_of_a_fallback(model: str, priced: Model, stream: bool, single_flight: Flying) -> None:
+    """Has the fallback's name and price where the catalog has them, and is not kept for who asks the model later."""
+    around = world(Regions(model), single_flight, k001={})
+    _, report = await asked(around, stream=stream)
+
+    assert (report["model"], report["tier"]) == (priced.id, priced.tier)
+    assert report["cost_usd"] == pytest.approx(priced.cost_usd(10, 5))
+    assert bool(await around.kept()) is (model == CLOUD_FAST.id)
+
+
+@STREAMS
+async def test_budget_and_a_region_that_heeds_nothing(stream: bool) -> None:
+    """What was spent is what the model that answered costs, in its name."""
+    around = world(Regions(), k001=BUDGET)
+    await asked(around, stream=stream)
+    while len(around.background):
+        await around.background.finish()
+    assert around.ledger is not None
+
+    cost = Cost(nano_usd(CLOUD_QUALITY.cost_usd(10, 5)), 15)
+    assert (await around.ledger.sums("acme")).models == {CLOUD_QUALITY.id: (cost, 1)}
