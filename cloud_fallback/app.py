@@ -52,7 +52,8 @@ def create_app(settings: Settings | None = None, transport: httpx.AsyncBaseTrans
     if settings.redis_url is not None:
         state = RedisState(settings.redis_url.get_secret_value(), metrics)
     budgets = Budgets(state)
-    forwarder = Forwarder(Dispatcher(catalog, upstreams, settings, metrics), settings, budgets, metrics, drain, logger)
+    dispatcher = Dispatcher(catalog, upstreams, settings, budgets, metrics)
+    forwarder = Forwarder(dispatcher, settings, budgets, metrics, drain, logger)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -16,10 +16,13 @@ class Budgets:
         self._unsent: dict[str, float] = {}
         self._today: dict[str, float] = {}
 
+    def is_spent(self, model: Model) -> bool:
+        limit = model.entry.usd_per_day
+        return limit is not None and self._spent(model.entry.id) >= limit
+
     def check(self, model: Model) -> None:
         """Raises BudgetSpent."""
-        limit = model.entry.usd_per_day
-        if limit is not None and self._spent(model.entry.id) >= limit:
+        if self.is_spent(model):
             raise BudgetSpent(f"The budget of the model {model.id} for today is used up.", param="model")
 
     def add(self, model: Model, input_tokens: int, output_tokens: int) -> None:

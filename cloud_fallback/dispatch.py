@@ -17,6 +17,7 @@ from tenacity import (
 )
 
 from cloud_fallback.boundary import Exchange
+from cloud_fallback.budgets import Budgets
 from cloud_fallback.errors import (
     GatewayError,
     UpstreamError,
@@ -39,22 +40,30 @@ class Dispatcher:
     """Scope: process."""
 
     def __init__(
-        self, catalog: Catalog, upstreams: Mapping[str, Upstream], settings: Settings, metrics: Metrics
+        self,
+        catalog: Catalog,
+        upstreams: Mapping[str, Upstream],
+        settings: Settings,
+        budgets: Budgets,
+        metrics: Metrics,
     ) -> None:
         self._catalog = catalog
         self._upstreams = upstreams
         self._settings = settings
+        self._budgets = budgets
         self._metrics = metrics
         self._full_jitter = wait_random_exponential(multiplier=settings.backoff_s, max=settings.max_backoff_s)
 
     async def first_answer(
         self, model: Model, needs: Set[str], exchange: Exchange, deadline_s: float, attempt: Attempt[T]
     ) -> T:
-        """needs: features without which no fallback is asked. Raises GatewayError: a rejection of the call at once, or
-        the last failure.
+        """needs: features without which no fallback is asked; nor is one whose budget of the day is spent. Raises
+        GatewayError: a rejection of the call at once, or the last failure.
         """
         failure: GatewayError
         for candidate in self._catalog.chain(model, needs) if exchange.may_fall_back else [model]:
+            if candidate is not model and self._budgets.is_spent(candidate):
+                continue
             try:
                 answer = await self._with_retries(candidate, exchange, deadline_s, attempt)
             except UpstreamError as exc:

@@ -56,6 +56,11 @@ fallbacks = ["narrow"]
 batching = {}
 
 [[models]]
+id = "frugal"
+upstreams = ["two"]
+fallbacks = ["rich", "single"]
+
+[[models]]
 id = "rich"
 upstreams = ["one"]
 usd_per_day = 0.000004
@@ -362,6 +367,15 @@ async def test_budget_of_a_day(app: Callable[..., Any]) -> None:
 
     assert statuses == [200, 200, 429, 429]
     assert len(hosts.asked) == 2
+
+
+async def test_fallback_whose_day_is_spent(app: Callable[..., Any]) -> None:
+    """Is passed over for the next one, whoever spent it."""
+    made = app(Hosts(one=[OK], two=[BUSY]), attempts=1)
+
+    answered = [(await ask(made, model)).headers["nearside-cloud-model"] for model in ("rich", "frugal", "frugal")]
+
+    assert answered == ["rich", "rich", "single"]
 
 
 async def test_missing_key_stops_the_start(app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
