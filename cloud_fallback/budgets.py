@@ -1,11 +1,14 @@
 """What each model may cost a day: a guard for the upstream's bill, counted after the fact and mirrored every second.
 
-It is late by the calls under way and by that second. Tenants' budgets are kept at the edge, which knows tenants.
+It is late by the calls under way and by that second; what no upstream counted is estimated. Tenants' budgets are kept
+at the edge, which knows tenants.
 """
 
 from cloud_fallback.errors import BudgetSpent
 from cloud_fallback.models import Model
 from cloud_fallback.shared import SharedState
+
+CHARS_PER_TOKEN = 4  # of English, roughly
 
 
 class Budgets:
@@ -28,6 +31,10 @@ class Budgets:
     def add(self, model: Model, input_tokens: int, output_tokens: int) -> None:
         entry = model.entry.id
         self._unsent[entry] = self._unsent.get(entry, 0.0) + model.cost_usd(input_tokens, output_tokens)
+
+    def add_estimate(self, model: Model, input_chars: int, output_chars: int) -> None:
+        """For an answer whose tokens nobody counted, as of a stream that was cut."""
+        self.add(model, input_chars // CHARS_PER_TOKEN, output_chars // CHARS_PER_TOKEN)
 
     async def mirror(self) -> None:
         """Tells the others, and hears from them."""

@@ -15,6 +15,7 @@ READ_FIELDS = frozenset(
 )
 MAX_MODEL_CHARS = 256
 _TEXT_PARTS = ("text", "refusal")
+_MEDIA_PARTS = ("image_url", "input_audio", "file")
 
 
 class Endpoint(Enum):
@@ -61,6 +62,11 @@ class Call:
             found.add("vision")
         return frozenset(found)
 
+    @property
+    def input_chars(self) -> int:
+        """Of text, for an estimate of its tokens."""
+        return count_chars(self.fields)
+
     def body_for(self, upstream_id: str, *, extra: Mapping[str, str] | None = None) -> bytes:
         """The caller's bytes; only the model's name is replaced, and only when it is another one.
 
@@ -101,6 +107,20 @@ def parse_call(endpoint: Endpoint, body: bytes) -> Call:
         fields={name: value for name, (value, _) in fields.items()},
         other_fields=frozenset(others),
     )
+
+
+def count_chars(value: object) -> int:
+    """Of all strings in it, but for images, sound and files."""
+    chars, left = 0, [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            chars += len(each)
+        elif isinstance(each, Mapping):
+            left += [inner for name, inner in each.items() if name not in _MEDIA_PARTS]
+        elif isinstance(each, list):
+            left += each
+    return chars
 
 
 def _choices(endpoint: Endpoint, n: object, prompt: object) -> int:

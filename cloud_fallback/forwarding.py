@@ -16,7 +16,7 @@ from cloud_fallback.answers import as_stream, check_plain, failure_for_status
 from cloud_fallback.batching import JOINABLE, Batcher, inputs_of
 from cloud_fallback.boundary import Exchange
 from cloud_fallback.budgets import Budgets
-from cloud_fallback.calls import Call, Endpoint, parse_call
+from cloud_fallback.calls import Call, Endpoint, count_chars, parse_call
 from cloud_fallback.dispatch import Dispatcher
 from cloud_fallback.drain import Drain
 from cloud_fallback.errors import (
@@ -118,7 +118,7 @@ class Forwarder:
             first = await _first_event(relay, reply, until_s)
             lease.note_first_byte()
             idle_s = model.entry.stream_idle_s or self._settings.stream_idle_s
-            note = partial(self._note_stream, model, lease)
+            note = partial(self._note_stream, call, model, lease)
             return RelayedStream(relay, reply, first, exchange, note, self._drain, idle_s=idle_s, logger=self._logger)
         if reply.media_type != "application/json":
             raise UpstreamError("The upstream's answer has the wrong content type.")
@@ -127,7 +127,8 @@ class Forwarder:
         await reply.aclose()
         lease.note_first_byte()
         lease.end(has_succeeded=True)
-        self._note_usage(model, answer.get("usage"), exchange)
+        if not self._note_usage(model, answer.get("usage"), exchange):
+            self._budgets.add_estimate(model, call.input_chars, count_chars(answer.get("choices")))
         if not call.is_stream:
             return Response(body, media_type="application/json")
         stream = as_stream(call.endpoint, answer, include_usage=call.include_usage)
@@ -166,7 +167,7 @@ class Forwarder:
         response = await self._dispatcher.first_answer(model, call.needs, exchange, deadline_s, attempt)
         return {**check_plain(Endpoint.EMBEDDINGS, bytes(response.body)), _ANSWERED_BY: exchange.answered_by}
 
-    def _note_stream(self, model: Model, lease: Lease, relay: StreamRelay, exchange: Exchange) -> None:
+    def _note_stream(self, call: Call, model: Model, lease: Lease, relay: StreamRelay, exchange: Exchange) -> None:
         """What became of a stream; a caller who left says nothing about the upstream."""
         if relay.failure is not None:
             self._metrics.broken_streams.labels(relay.failure).inc()
@@ -174,14 +175,16 @@ class Forwarder:
             lease.end(has_succeeded=None)
         else:
             lease.end(has_succeeded=relay.failure is None)
-        self._note_usage(model, relay.usage, exchange)
+        if not self._note_usage(model, relay.usage, exchange):
+            self._budgets.add_estimate(model, call.input_chars, relay.chars)
 
-    def _note_usage(self, model: Model, usage: object, exchange: Exchange) -> None:
+    def _note_usage(self, model: Model, usage: object, exchange: Exchange) -> bool:
+        """False when it says nothing."""
         if not isinstance(usage, dict):
-            return
+            return False
         entry, counts = model.entry.id, [usage.get("prompt_tokens"), usage.get("completion_tokens", 0)]
         if not all(isinstance(count, int) and count >= 0 for count in counts):
-            return
+            return False
         self._metrics.input_tokens.labels(entry).inc(counts[0])
         self._metrics.output_tokens.labels(entry).inc(counts[1])
         self._budgets.add(model, *counts)
@@ -189,6 +192,7 @@ class Forwarder:
         if share is not None:
             self._metrics.cached_tokens.labels(entry).inc(share[0])
             exchange.prompt_cache_percent = hit_percent(usage)
+        return True
 
     async def _read(self, reply: Reply, *, limit: int) -> bytes:
         """The body, at most `limit` bytes of it when the status is an error. Raises GatewayError."""

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from cloud_fallback.answers import read_json, upstream_failure
-from cloud_fallback.calls import Endpoint
+from cloud_fallback.calls import Endpoint, count_chars
 from cloud_fallback.errors import GatewayError, UpstreamError, UpstreamTimeout
 from cloud_fallback.sse import MAX_EVENT_BYTES, Event, EventScanner, EventTooLarge
 
@@ -24,12 +24,12 @@ class StreamRelay:
     is_open: an event with data has passed, so headers may go out.
     is_done: all is said; the last bytes returned end with `[DONE]`.
     failure: what went wrong after is_open, as one word for the log, else None.
-    usage: the upstream's count of tokens, once it has come.
+    usage: the upstream's count of tokens, once it has come. chars: of what the model has said so far.
     """
 
     __slots__ = (
         "_choices", "_endpoint", "_finished", "_held", "_identity", "_scanner", "_seen",
-        "failure", "is_done", "is_open", "usage",
+        "chars", "failure", "is_done", "is_open", "usage",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, *, model: str, choices: int = 1) -> None:
@@ -39,6 +39,7 @@ class StreamRelay:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.usage: dict[str, Any] | None = None
+        self.chars = 0
         self._scanner = EventScanner()
         self._held: list[bytes] = []
         self._identity: dict[str, Any] = {"id": "", "created": 0, "model": model}
@@ -136,6 +137,7 @@ class StreamRelay:
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and isinstance(index := choice.get("index", 0), int):
                 self._seen.add(index)
+                self.chars += count_chars(choice.get("delta") or choice.get("text"))
                 if choice.get("finish_reason"):
                     self._finished.add(index)
         if isinstance(usage := chunk.get("usage"), dict):

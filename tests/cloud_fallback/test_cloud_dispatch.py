@@ -12,7 +12,17 @@ import pytest
 
 from cloud_fallback import upstream
 from cloud_fallback.breaker import MIN_CALLS
-from tests.cloud_fallback.harness import COMPLETION, DONE, STALL, ScriptedBody, call, chunk, events, service
+from tests.cloud_fallback.harness import (
+    COMPLETION,
+    DONE,
+    STALL,
+    Conversation,
+    ScriptedBody,
+    call,
+    chunk,
+    events,
+    service,
+)
 
 CATALOG = """
 [[upstreams]]
@@ -63,6 +73,7 @@ fallbacks = ["rich", "single"]
 [[models]]
 id = "rich"
 upstreams = ["one"]
+features = ["vision"]
 usd_per_day = 0.000004
 """
 REST = 'tier = "cloud-fast"\ncontext_window_tokens = 8\ninput_usd_per_million = 1.0\noutput_usd_per_million = 1.0\n'
@@ -367,6 +378,50 @@ async def test_budget_of_a_day(app: Callable[..., Any]) -> None:
 
     assert statuses == [200, 200, 429, 429]
     assert len(hosts.asked) == 2
+
+
+LONG = "x" * 40  # ten tokens, where the day of `rich` has four
+UNCOUNTED = (200, json.dumps({"choices": [{"message": {"content": LONG}}]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "answer", "status"),
+    [
+        pytest.param("", (200, chunk(LONG)), 429, id="a stream that breaks off"),
+        pytest.param("", (200, chunk(usage={"prompt_tokens": None}) + chunk(LONG) + DONE), 429, id="odd counts"),
+        pytest.param("", UNCOUNTED, 429, id="a plain answer"),
+        pytest.param(LONG, (200, chunk()), 429, id="a long question"),
+        pytest.param("", (200, chunk()), 200, id="a short one"),
+        pytest.param([{"type": "file", "file": {"file_data": LONG}}], (200, chunk()), 200, id="a file"),
+        pytest.param(LONG, (200, chunk(LONG, usage=COMPLETION["usage"]) + DONE), 200, id="counted"),
+    ],
+)
+async def test_answer_whose_tokens_nobody_counted(
+    content: Any, answer: Answer, status: int, app: Callable[..., Any]
+) -> None:
+    """Costs the day of its model what they seem to be."""
+    made = app(Hosts(one=[answer, OK]))
+    body = {"model": "rich", "messages": [{"role": "user", "content": content}], "stream": answer is not UNCOUNTED}
+    await call(made, "POST", "/v1/chat/completions", body)
+
+    assert (await ask(made, "rich")).status_code == status
+
+
+async def test_stream_whose_caller_leaves(app: Callable[..., Any]) -> None:
+    """Costs the day of its model what came until then."""
+
+    class Endless(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            kind = {"content-type": "text/event-stream"}
+            return httpx.Response(200, headers=kind, stream=ScriptedBody([chunk(LONG), STALL]))
+
+    made = app(Endless(), stream_idle_s=60.0)
+    caller = Conversation(made, {"model": "rich", "messages": [], "stream": True})
+    await caller.parts.get()
+    caller.hang_up()
+    await caller.task
+
+    assert (await ask(made, "rich")).status_code == 429
 
 
 async def test_fallback_whose_day_is_spent(app: Callable[..., Any]) -> None:
