@@ -9,7 +9,7 @@ from . import __version__, completions
 from .auth import OPEN_TENANT, Scope, Tenant, check_scope, read_key
 from .batches.api import BatchApi
 from .endpoints import MODELS_PREFIX, Call, Endpoints
-from .errors import GatewayError, MethodNotAllowed, NotFound, RateLimited, RequestRejected, StoreError
+from .errors import GatewayError, MethodNotAllowed, NotAuthenticated, NotFound, RateLimited, RequestRejected, StoreError
 from .keyring import KeyRing
 from .limits.gate import LimitGate
 from .location import Location
@@ -163,19 +163,20 @@ class Gateway:
     async def answer_later(
         self,
         key_id: str | None,
+        tenant_id: str,
         path: str,
         body: dict[str, Any],
         background: Background,
         cache_control: str | None = None,
     ) -> tuple[Reply, Report]:
-        """One line of a batch, or a hot question, answered as if its key sent it now. key_id: None when it had none.
+        """One line of a batch, or a hot question, answered as if its key sent it now. Ids: as of `holder_of`.
 
         Never raises. It counts to no rate limit: nobody waits for it.
         """
         started_ms = self._clock.elapsed_ms()
         report = Report(f"req_{self._new_id()}", auth_open=self._settings.auth == "open", is_asking=True)
         try:
-            tenant = await self.holder_of(key_id)
+            tenant = await self.holder_of(key_id, tenant_id)
             report.tenant = tenant.id
             call = Call(
                 path=path,
@@ -195,9 +196,22 @@ class Gateway:
         self._record(report, reply.status, background)
         return reply, report
 
-    async def holder_of(self, key_id: str | None) -> Tenant:
-        """Whose work this is. key_id: of the key that left it; None: the gateway was open. Raises GatewayError."""
-        return OPEN_TENANT if key_id is None else await self._keys.holder_of(key_id)
+    async def holder_of(self, key_id: str | None, tenant_id: str) -> Tenant:
+        """Who left work for this tenant, with the rights of now. key_id: of the key; None: the gateway was open.
+
+        Raises RequestRejected when it is not to be done any more, and GatewayError when that can't be known.
+        """
+        if key_id is None:
+            if self._settings.auth != "open":
+                raise NotAuthenticated(
+                    "This was left without an API key, and now it needs one.", code="missing_api_key"
+                )
+            return OPEN_TENANT
+        holder = await self._keys.holder_of(key_id)
+        if holder.id != tenant_id:
+            raise NotAuthenticated("The API key that left this request is another tenant's now.")
+        check_scope(holder, "infer")
+        return holder
 
     async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:
         """Name of each probe -> whether it answered well within PROBE_TIMEOUT_S."""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -42,7 +43,7 @@ class KeyRing:
         self._clock = clock
         self._log = log
         self._known: MemoryCache[_Admission] = MemoryCache(max_bytes=MAX_KNOWN, max_age_s=KNOWN_FOR_S)
-        self._holders: MemoryCache[Tenant] = MemoryCache(max_bytes=MAX_KNOWN, max_age_s=KNOWN_FOR_S)
+        self._holders: MemoryCache[_Admission] = MemoryCache(max_bytes=MAX_KNOWN, max_age_s=KNOWN_FOR_S)
         self._refused: MemoryCache[tuple[str, str | None]] = MemoryCache(max_bytes=MAX_REFUSED, max_age_s=REFUSED_FOR_S)
         self._logged: MemoryCache[bool] = MemoryCache(max_bytes=MAX_REFUSED, max_age_s=LOGGED_EVERY_S)
 
@@ -76,15 +77,17 @@ class KeyRing:
     async def holder_of(self, key_id: str) -> Tenant:
         """The tenant of a key that was checked before, when its holder left work with us. Raises as `check` does."""
         now_s = self._clock.now_s()
-        holder = self._holders.get(key_id, now_s)
-        if holder is None:
+        admission = self._holders.get(key_id, now_s)
+        if admission is None:
             key = PresentedKey(key_id, "")
             record = self._read(await self._fetch(key), key)
-            if record == read_record(_NOBODY) or record.disabled or now_s >= _end_of(record):
-                raise NotAuthenticated("The API key that left this request is no longer valid.")
-            holder = record.to_tenant()
-            self._holders.put(key_id, holder, 1, now_s)
-        return holder
+            if record == read_record(_NOBODY) or record.disabled:
+                raise _withdrawn()
+            admission = _Admission(record.to_tenant(), _end_with(record, record.hashes))
+            self._holders.put(key_id, admission, 1, now_s)
+        if self._clock.now_s() >= admission.until_s:
+            raise _withdrawn()
+        return admission.tenant
 
     async def _fetch(self, key: PresentedKey) -> str | None:
         """A store that fails lets nobody in, and the error says that it is us."""
@@ -113,6 +116,10 @@ def _unavailable() -> GatewayError:
     )
 
 
+def _withdrawn() -> NotAuthenticated:
+    return NotAuthenticated("The API key that left this request is no longer valid.")
+
+
 def _mark(authorization: str) -> str:
     return hashlib.sha256(authorization.encode()).hexdigest()
 
@@ -123,7 +130,7 @@ def _admit(record: KeyRecord, key: PresentedKey, now_s: float) -> float:
     matching = [secret for secret in secrets if _is_same(secret, key)]
     if not matching:
         raise wrong_key()
-    until_s = min(_end_of(record), max(map(_end_of, matching)))
+    until_s = _end_with(record, matching)
     if record.disabled:
         raise NotAuthenticated("This API key is disabled.", code="api_key_disabled")
     if now_s >= until_s:
@@ -133,6 +140,11 @@ def _admit(record: KeyRecord, key: PresentedKey, now_s: float) -> float:
 
 def _is_same(secret: StoredSecret, key: PresentedKey) -> bool:
     return hmac.compare_digest(secret.sha256, key.secret_hash)
+
+
+def _end_with(record: KeyRecord, secrets: Sequence[StoredSecret]) -> float:
+    """Unix time until which one of these secrets is good."""
+    return min(_end_of(record), max(map(_end_of, secrets)))
 
 
 def _end_of(expiring: KeyRecord | StoredSecret) -> float:

@@ -12,7 +12,7 @@ from ..budgets.charging import Budgets
 from ..budgets.money import Cost, nano_usd
 from ..budgets.worst_case import TEMPLATE_TOKENS
 from ..catalog import Catalog, Model
-from ..errors import GatewayError, NotAuthenticated, RequestRejected, StoreError, UpstreamError
+from ..errors import GatewayError, RequestRejected, StoreError, UpstreamError
 from ..ports import BatchProviders, Bucket, Clock, Log, TenantBooks, UpstreamResponse
 from ..relay import MAX_CHOICES
 from ..requests import Controls, parse_json_object
@@ -45,7 +45,7 @@ _ENDED = {"completed": None, "expired": "expired", "cancelled": "cancelled"}  # 
 
 
 class Holders(Protocol):
-    async def holder_of(self, key_id: str | None) -> Tenant:
+    async def holder_of(self, key_id: str | None, tenant_id: str) -> Tenant:
         """As `Gateway.holder_of`."""
         ...
 
@@ -85,9 +85,8 @@ class WholeCheck:
         (model_id,) = self._models
         model = self._catalog.find(str(model_id))
         assert model is not None  # it was seen
-        is_allowed = tenant.models is None or tenant.models.allows(model.id, model.side)
         is_bounded = tenant.budget is None or self._has_limits
-        if not is_allowed or not is_bounded or tenant.prompts is not None or tenant.residency is not None:
+        if not is_bounded or not _may_give(tenant, model):
             return None
         upstream = self._by_model[model.id]
         most = _cost(model, upstream, self._input_tokens, self._output_tokens)
@@ -132,12 +131,12 @@ class WholeBatches:
         """None where no provider comes into question."""
         return WholeCheck([*self._upstreams.values()], self._catalog) if endpoint == ENDPOINT else None
 
-    async def chosen(self, check: WholeCheck | None, batch: Json) -> Json | None:
+    async def chosen(self, check: WholeCheck | None, tenant: str, batch: Json) -> Json | None:
         """Of a batch whose lines were all seen: where it may go whole."""
         if check is None or not self._upstreams:
             return None
         try:
-            return check.found(await self._holders.holder_of(batch["internal"]["key_id"]))
+            return check.found(await self._holders.holder_of(batch["internal"]["key_id"], tenant))
         except GatewayError:
             return None  # each of its lines will say why
 
@@ -303,14 +302,17 @@ class WholeBatches:
         await self._books.ask(tenant, "take_back", batch_id=batch["id"])
 
     async def _reserved(self, tenant: str, batch: Json) -> bool:
-        """Whether the batch is in its tenant's means, and its key still good."""
+        """Whether the batch may still go there, as its key is now, and is in its tenant's means."""
         facts = batch["internal"]["upstream"]
+        model = self._catalog.find(facts["model"])
         try:
-            holder = await self._holders.holder_of(batch["internal"]["key_id"])
-        except NotAuthenticated:
+            holder = await self._holders.holder_of(batch["internal"]["key_id"], tenant)
+        except RequestRejected:
             return False
         except GatewayError as exc:
             raise StoreError(exc.message) from exc
+        if model is None or not _may_give(holder, model):
+            return False
         if holder.budget is not None and not facts["has_budget"]:
             return False  # nobody has looked what it may cost
         return await self._budgets.reserve_for_batch(holder, batch["id"], Cost(*facts["most"]))
@@ -327,10 +329,10 @@ class WholeBatches:
             await self._budgets.settle_batch(tenant, batch["id"], None)
 
     async def _cancelled_without_holder(self, tenant: str, batch: Json) -> Json:
-        """The batch, cancelled if the key that left it is no longer valid."""
+        """The batch, cancelled if the key that left it may no longer ask."""
         try:
-            await self._holders.holder_of(batch["internal"]["key_id"])
-        except NotAuthenticated:
+            await self._holders.holder_of(batch["internal"]["key_id"], tenant)
+        except RequestRejected:
             batch = await self._books.ask(tenant, "cancel", batch_id=batch["id"])
         except GatewayError as exc:
             self._log.event("batch_upstream_failed", reason=exc.message)
@@ -475,6 +477,12 @@ def _lies_near(span: Sequence[_Result], result: _Result) -> bool:
     first, last = span[0], span[-1]
     is_small = result.end - first.offset <= RANGE_BYTES
     return result.key == first.key and result.offset - last.end <= GAP_BYTES and is_small
+
+
+def _may_give(tenant: Tenant, model: Model) -> bool:
+    """Whether a provider of the model may get this tenant's requests as they are."""
+    is_allowed = tenant.models is None or tenant.models.allows(model.id, model.side)
+    return is_allowed and tenant.prompts is None and tenant.residency is None
 
 
 def _most_input_tokens(body: Mapping[str, Any], size_bytes: int, model: Model) -> int:

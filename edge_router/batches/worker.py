@@ -31,7 +31,7 @@ class LineAnswerer(Protocol):
     """The gateway, for a request that was left with it earlier."""
 
     async def answer_later(
-        self, key_id: str | None, path: str, body: dict[str, Any], background: Background
+        self, key_id: str | None, tenant_id: str, path: str, body: dict[str, Any], background: Background
     ) -> tuple[Reply, Report]:
         """Any outcome. key_id: of the key that left it; None: the gateway was open. Never raises."""
         ...
@@ -123,7 +123,7 @@ class BatchWorker:
             await self._books.ask(tenant, "fail", batch_id=batch_id, errors=errors)
             return
         await self._add_chunks(tenant, batch_id, [*chunks, *([last] if last else [])])
-        upstream = await self._whole.chosen(whole, batch)
+        upstream = await self._whole.chosen(whole, tenant, batch)
         await self._books.ask(tenant, "start", batch_id=batch_id, total=check.total, upstream=upstream)
 
     async def _hand_over(self, order: Mapping[str, Any], _: "_Delivery") -> None:
@@ -141,7 +141,7 @@ class BatchWorker:
         if claim is None:
             return
         lines = await self._lines(tenant, claim["input_file_id"], claim)
-        job = _Job(claim["key_id"], claim["endpoint"], result_prefix(batch_id), claim["first"], delivery)
+        job = _Job(claim["key_id"], tenant, claim["endpoint"], result_prefix(batch_id), claim["first"], delivery)
         answers = await asyncio.gather(*(self._answer_line(place, lines[place], job) for place in claim["open"]))
         outcomes, retries = [], {}
         for answer in answers:
@@ -189,7 +189,7 @@ class BatchWorker:
                 reply, report = Reply(refusal.status, json.dumps(refusal.to_body())), Report(f"req_{self._new_id()}")
             else:
                 reply, report = await self._answerer.answer_later(
-                    job.key_id, job.endpoint, dict(line["body"]), job.delivery.background
+                    job.key_id, job.tenant, job.endpoint, dict(line["body"]), job.delivery.background
                 )
         assert isinstance(reply.body, str)
         text = answered_line(
@@ -279,8 +279,11 @@ class _Delivery:
 class _Job:
     """What the lines of one chunk share."""
 
-    def __init__(self, key_id: str | None, endpoint: str, result_prefix: str, first: int, delivery: _Delivery) -> None:
+    def __init__(
+        self, key_id: str | None, tenant: str, endpoint: str, result_prefix: str, first: int, delivery: _Delivery
+    ) -> None:
         self.key_id = key_id
+        self.tenant = tenant
         self.endpoint = endpoint
         self.result_prefix = result_prefix
         self.first = first

@@ -20,8 +20,8 @@ MAX_REFRESHES: Final = 20  # in one run
 RUN_S: Final = 120.0  # nothing is begun after that: the next run may not overlap
 PATH: Final = "/v1/chat/completions"
 
-# key id, path, body, background, `Cache-Control`
-Answer = Callable[[str | None, str, dict[str, Any], Background, str | None], Awaitable[tuple[Reply, Report]]]
+# key id, tenant, path, body, background, `Cache-Control`
+Answer = Callable[[str | None, str, str, dict[str, Any], Background, str | None], Awaitable[tuple[Reply, Report]]]
 
 
 class Prewarming:
@@ -72,7 +72,9 @@ class Prewarming:
             asked = known
         # Fresh for longer than until the next run: then somebody else has refreshed it, and it is only read.
         control = f"min-fresh={EVERY_S:.0f}"
-        reply, report = await self._answer(asked.key_id, PATH, json.loads(asked.body), background, control)
+        reply, report = await self._answer(
+            asked.key_id, asked.tenant, PATH, json.loads(asked.body), background, control
+        )
         if reply.status != 200:
             return "failed"
         return "fresh" if report.cache == "hit" else "refreshed"

@@ -96,8 +96,10 @@ async def test_large_embeddings_come_one_at_a_time() -> None:
     ended: list[str] = []
     real = batches.gateway.answer_later
 
-    async def watched(key_id: str | None, path: str, body: dict[str, object], background: object) -> object:
-        found = await real(key_id, path, body, background)  # type: ignore[arg-type]  # passed on as it came
+    async def watched(
+        key_id: str | None, tenant_id: str, path: str, body: dict[str, object], background: object
+    ) -> object:
+        found = await real(key_id, tenant_id, path, body, background)  # type: ignore[arg-type]  # passed on as it came
         texts = body["input"]
         assert isinstance(texts, list)
         running.pop(texts[0])

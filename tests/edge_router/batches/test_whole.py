@@ -183,19 +183,35 @@ async def test_limits_that_are_none(fields: dict[str, Any]) -> None:
     assert ids(batches.lines_of(batch, "error_file_id", "acme")) == ["b"]
 
 
-async def test_key_of_an_area() -> None:
-    """A key that was bound to an area after it left the batch: nothing leaves it."""
+@pytest.mark.parametrize("is_checked", [False, True])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"residency": "eu"},
+        {"models": ["edge"]},
+        {"prompts": {"optimize": True}},
+        {"scopes": ["metrics"]},
+        {"tenant": "other"},
+    ],
+    ids=["area", "model not allowed", "prompt rules", "may not infer", "another tenant's"],
+)
+async def test_key_that_changed_meanwhile(record: dict[str, Any], is_checked: bool) -> None:
+    """What a key may no longer do, or no longer so, the provider does not get: before its file is checked or after."""
     keys = key_records(k001={"tenant": "acme"})
     batches = whole_world(world=World(auth="keys", keys=keys))
     batch_id = await batches.create(all_requests(), **bearer())
-    keys.texts |= key_records(k001={"tenant": "acme", "residency": "eu"}).texts
+    if is_checked:
+        await batches.take(batches.due("acme"))
+    keys.texts |= key_records(k001={"tenant": "acme", **record}).texts
     batches.world.clock.advance(3600)
 
     while messages := batches.due("acme"):
         await batches.take(messages)
 
-    assert batches.providers.calls == []
-    assert batches.books.book("acme").batch(batch_id) is not None
+    batch = batches.books.book("acme").batch(batch_id)
+    assert batch is not None
+    assert batch["status"] == "completed"
+    assert "POST /files" not in batches.providers.calls
 
 
 async def test_budget_is_reserved_and_settled() -> None:
@@ -271,13 +287,18 @@ async def test_cancel_before_it_is_handed_over() -> None:
     assert "POST /files" not in batches.providers.calls
 
 
-async def test_withdrawn_key() -> None:
-    """The batch of a key that is withdrawn is stopped at the provider."""
+@pytest.mark.parametrize(
+    "records",
+    [{}, {"k001": {"tenant": "acme", "scopes": ["metrics"]}}, {"k001": {"tenant": "other"}}],
+    ids=["gone", "may not infer", "another tenant's"],
+)
+async def test_withdrawn_key(records: dict[str, dict[str, Any]]) -> None:
+    """The batch of a key that may no longer ask is stopped at the provider."""
     keys = key_records(k001={"tenant": "acme"})
     batches = whole_world(FakeBatchProviders(good, polls=10**6), World(auth="keys", keys=keys))
     batch_id = await batches.create(all_requests(), **bearer())
     await run_until(batches, batch_id, "POST /batches", "acme")
-    keys.texts.clear()
+    keys.texts = key_records(**records).texts
     batches.world.clock.advance(3600)
     await run_until(batches, batch_id, "POST /batches/batch_there0/cancel", "acme")
     batches.providers.polls = 0

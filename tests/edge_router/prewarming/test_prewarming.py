@@ -111,13 +111,18 @@ async def test_purged_entry_is_not_refreshed() -> None:
     assert warm.logged["gone"] == 1
 
 
-async def test_revoked_key_refreshes_nothing() -> None:
-    """The key's record is read anew: its models, budget and end hold as they are now."""
+@pytest.mark.parametrize(
+    "records",
+    [{}, {"k001": {"tenant": "acme", "scopes": ["metrics"]}}, {"k001": {"tenant": "other"}}],
+    ids=["gone", "may not infer", "another tenant's"],
+)
+async def test_key_that_refreshes_nothing(records: dict[str, dict[str, Any]]) -> None:
+    """The key's record is read anew: its tenant, scopes, models, budget and end hold as they are now."""
     keys = key_records(k001={"tenant": "acme"})
     warm = Prewarmed(auth="keys", keys=keys)
     await warm.ask()
     await warm.ask()
-    await keys.delete("key:k001")
+    keys.texts = key_records(**records).texts
     warm.world.clock.advance(3600)
 
     await warm.run()
