@@ -71,7 +71,9 @@ class WholeCheck:
             self._is_plain = False
             return
         self._models.add(model_id)
-        limit, choices = _count(body.get("max_completion_tokens") or body.get("max_tokens")), _count(body.get("n") or 1)
+        limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
+        # Of two limits nobody knows which one the provider takes.
+        limit, choices = _count(limits[0]) if len(limits) == 1 else 0, _count(body.get("n") or 1)
         if 0 < limit <= model.context_window_tokens and 0 < choices <= MAX_CHOICES:
             self._output_tokens += limit * choices
         else:

@@ -166,8 +166,14 @@ async def test_key_record_decides(record: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"max_tokens": -5000}, {"max_tokens": True}, {"max_tokens": "9"}, {"max_tokens": 9, "n": 10**6}],
-    ids=["below zero", "no number", "text", "too many choices"],
+    [
+        {"max_tokens": -5000},
+        {"max_tokens": True},
+        {"max_tokens": "9"},
+        {"max_tokens": 9, "n": 10**6},
+        {"max_tokens": "9", "max_completion_tokens": 9},
+    ],
+    ids=["below zero", "no number", "text", "too many choices", "text and a number"],
 )
 async def test_limits_that_are_none(fields: dict[str, Any]) -> None:
     """They bound no cost, and take nothing off that of other lines: the batch is answered here, where such a line is an
@@ -181,6 +187,18 @@ async def test_limits_that_are_none(fields: dict[str, Any]) -> None:
 
     assert "POST /files" not in batches.providers.calls
     assert ids(batches.lines_of(batch, "error_file_id", "acme")) == ["b"]
+
+
+async def test_two_limits() -> None:
+    """Of a key with a budget such a line is answered here: the provider may take the larger one."""
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", "budget": {"usd_day": 100}}))
+    batches = whole_world(world=world)
+    data = request("a", max_completion_tokens=1, max_tokens=100_000)
+
+    batch = await batches.run(await batches.create(data, **bearer()), "acme", authorization=bearer()["authorization"])
+
+    assert batch["status"] == "completed"
+    assert batches.providers.calls == []
 
 
 @pytest.mark.parametrize("is_checked", [False, True])
