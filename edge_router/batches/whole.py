@@ -18,7 +18,7 @@ from ..relay import MAX_CHOICES
 from ..requests import Controls, parse_json_object
 from ..settings import BatchUpstream
 from ..timers import Deadline
-from .lines import Line, LineReader, digest_of, parse_line
+from .lines import Line, LineReader, digest_of, parse_line, repeats_a_name
 from .results import Unanswered, result_prefix, unanswered_line
 from .storing import (
     HELD_BYTES,
@@ -61,13 +61,14 @@ class WholeCheck:
         self._has_limits = True
         self._input_tokens = self._output_tokens = 0
 
-    def see(self, body: Mapping[str, Any], size_bytes: int) -> None:
+    def see(self, body: Mapping[str, Any], text: bytes) -> None:
         if not self._is_plain or len(self._models) > 1:
             return
         model_id = body.get("model")
         model = self._catalog.find(model_id) if isinstance(model_id, str) and model_id in self._by_model else None
         # What is ours to do with a request, a provider would not do.
-        if model is None or body.get("stream") or not Controls.model_fields.keys().isdisjoint(body):
+        is_ours = bool(body.get("stream")) or not Controls.model_fields.keys().isdisjoint(body)
+        if model is None or is_ours or repeats_a_name(text):
             self._is_plain = False
             return
         self._models.add(model_id)
@@ -78,7 +79,7 @@ class WholeCheck:
             self._output_tokens += limit * choices
         else:
             self._has_limits = False
-        self._input_tokens += _most_input_tokens(body, size_bytes, model)
+        self._input_tokens += _most_input_tokens(body, len(text), model)
 
     def found(self, tenant: Tenant) -> Json | None:
         """The provider, the model, and the most that it may cost; None when it is not to go there."""

@@ -33,6 +33,11 @@ def request(name: str, **fields: Any) -> str:
     return line(name, **{"model": CLOUD_FAST.id, **chat_body(name), **fields})
 
 
+def twice(text: str, field: str, place: str | None = None) -> str:
+    """The line with one more field in front of `place`, or of itself."""
+    return text.replace(place or field, f"{field}, {place or field}")
+
+
 def all_requests(**fields: Any) -> str:
     return "\n".join(request(name, **fields) for name in NAMES)
 
@@ -127,6 +132,10 @@ async def test_large_results_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch)
         pytest.param(request("a", cache_ttl_s=60), id="a field of ours"),
         pytest.param(request("a", residency="eu"), id="residency"),
         pytest.param(request("a", stream=True), id="stream"),
+        pytest.param(twice(request("a"), '"custom_id": "a"'), id="custom_id twice"),
+        pytest.param(twice(request("a"), '"model": "cloud-fast-1"'), id="a name of the body twice"),
+        pytest.param(twice(request("a"), '"role": "user"'), id="a name of a message twice"),
+        pytest.param(twice(request("a"), r'"r\u006fle": "user"', '"role": "user"'), id="a name in two ways of writing"),
     ],
 )
 async def test_answered_here(data: str) -> None:
