@@ -50,7 +50,9 @@ class FormReader:
         return self._where == "end"
 
     def feed(self, piece: bytes) -> Iterator[PartBegins | PartData]:
-        """What these bytes complete. Raises RequestRejected on a form that is none."""
+        """What these bytes complete; nothing once the form is. Raises RequestRejected on a form that is none."""
+        if self.is_complete:
+            return
         self._rest += piece
         while self._where != "end":
             where, rest = self._where, self._rest

@@ -43,6 +43,17 @@ def test_pieces_do_not_matter(data: bytes, size: int) -> None:
     assert parts == ([("purpose", b"batch"), ("file", data)], True)
 
 
+def test_what_follows_the_form() -> None:
+    """It is not read, and nothing of it is held."""
+    reader = FormReader(BOUNDARY)
+    events = list(reader.feed(form(("file", b"data"))))
+
+    more = [event for _ in range(100) for event in reader.feed(b"x" * 1000)]
+
+    assert (len(events), more) == (2, [])
+    assert all(len(held) < 100 for held in vars(reader).values() if isinstance(held, bytes))
+
+
 def test_form_of_our_own() -> None:
     """What we put around a file for a provider is read as what it is."""
     before, after = form_around(BOUNDARY.decode(), "in.jsonl")
