@@ -14,11 +14,14 @@ from ..replies import Reply, json_reply
 from ..report import Report
 from ..requests import parse_json_object, validated
 from .book import WINDOW_S, file_record
+from .lines import MAX_LINES
 from .multipart import FormReader, PartBegins, PartData, read_boundary
 from .storing import PartWriter, file_key
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
+MAX_FILE_LINES = 2 * MAX_LINES  # blank ones counted: each is looked at, whatever is in it
 MAX_FORM_BYTES = 16 * 1024  # of everything else in the form
+MAX_FORM_PARTS = 32
 MAX_DISCARDED_BYTES = 2 * MAX_FILE_BYTES  # of a declared upload that is refused; a longer one is not waited for
 EXPIRES_AFTER_S = 30 * 24 * 3600  # by default, as OpenAI's files for batches
 PURPOSE = "batch"
@@ -265,11 +268,13 @@ async def _read_form(request: BatchRequest, writer: PartWriter) -> dict[str, str
     """The form's fields by their names; of the file its name, while its bytes went to `writer`."""
     reader = FormReader(read_boundary(request.headers.get("content-type")))
     fields: dict[str, bytearray] = {}
-    current, other_bytes, filename = "", 0, None
+    current, filename = "", None
+    other_bytes = parts = line_breaks = 0
     async for piece in request.pieces():
         for event in reader.feed(piece):
             if isinstance(event, PartBegins):
                 current = event.name
+                parts += 1
                 if current == "file":
                     if filename is not None:
                         raise RequestRejected("Send one file at a time.", param="file", code="invalid_value")
@@ -279,12 +284,16 @@ async def _read_form(request: BatchRequest, writer: PartWriter) -> dict[str, str
             elif isinstance(event, PartData) and current == "file":
                 if writer.size_bytes + len(event.data) > MAX_FILE_BYTES:
                     raise _too_large()
+                line_breaks += event.data.count(b"\n")
+                if line_breaks > MAX_FILE_LINES:
+                    message = f"The file has more than {MAX_FILE_LINES} lines, blank ones counted; split it."
+                    raise RequestRejected(message, param="file", code="too_many_lines")
                 await writer.write(event.data)
             else:
                 fields[current] += event.data
                 other_bytes += len(event.data)
-            if other_bytes > MAX_FORM_BYTES:
-                raise RequestRejected("The form's other fields are too long.", code="invalid_multipart")
+            if other_bytes > MAX_FORM_BYTES or parts > MAX_FORM_PARTS:
+                raise RequestRejected("The form's other fields are too long, or too many.", code="invalid_multipart")
     if not reader.is_complete:
         raise RequestRejected("The form broke off before its end.", code="invalid_multipart")
     texts = {name: bytes(value).decode("utf-8", "replace") for name, value in fields.items()}

@@ -80,6 +80,7 @@ async def test_wrong_query(query: str) -> None:
 
 
 FILE = b'{"custom_id": "a"}'
+NAMELESS = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name=""\r\n\r\n\r\n'
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ FILE = b'{"custom_id": "a"}'
         pytest.param(form(FILE), "missing_required_parameter", id="no purpose"),
         pytest.param(form(FILE, purpose="batch")[:-6], "invalid_multipart", id="broken off"),
         pytest.param(form(FILE, purpose="batch", note="x" * 17_000), "invalid_multipart", id="long fields"),
+        pytest.param(NAMELESS * 31 + form(FILE, purpose="batch"), "invalid_multipart", id="many fields"),
         pytest.param(form(FILE) + form(FILE), "missing_required_parameter", id="what follows the form is not read"),
         pytest.param(
             form(FILE, purpose="batch").replace("--b0und--", "--b0und\r\n" + form(FILE).partition("\r\n")[2]),
@@ -103,6 +105,19 @@ async def test_refused_upload(body: str, code: str) -> None:
 
     assert await refused(batches, "POST", "/v1/files", body, **FORM) == (400, code)
     assert batches.bucket.objects == {}
+
+
+@pytest.mark.parametrize(("line_breaks", "status"), [(3, 200), (4, 400)])
+async def test_file_with_many_lines(monkeypatch: pytest.MonkeyPatch, line_breaks: int, status: int) -> None:
+    """Blank lines cost time as well, so they count; nothing is kept of a file with too many."""
+    monkeypatch.setattr(api, "MAX_FILE_LINES", 3)
+    batches = BatchWorld()
+
+    reply = await batches.ask("POST", "/v1/files", form(b"\n" * line_breaks, purpose="batch"), **FORM)
+
+    assert isinstance(reply.body, str)
+    assert (reply.status, len(batches.bucket.objects)) == (status, status == 200)
+    assert ("too_many_lines" in reply.body) is (status == 400)
 
 
 @pytest.mark.parametrize("length", [None, 20 + api.MAX_FORM_BYTES, 10 * api.MAX_DISCARDED_BYTES])
