@@ -211,6 +211,9 @@ class Gateway:
         if holder.id != tenant_id:
             raise NotAuthenticated("The API key that left this request is another tenant's now.")
         check_scope(holder, "infer")
+        if holder.residency is not None:
+            message = f"What is left for later can't be kept in '{holder.residency}', where this key's data stays."
+            raise RequestRejected(message, code="residency_not_available", status=403)
         return holder
 
     async def health_of(self, names: Iterable[str] | None = None) -> dict[str, bool]:

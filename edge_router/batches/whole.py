@@ -485,7 +485,7 @@ def _lies_near(span: Sequence[_Result], result: _Result) -> bool:
 def _may_give(tenant: Tenant, model: Model) -> bool:
     """Whether a provider of the model may get this tenant's requests as they are."""
     is_allowed = tenant.models is None or tenant.models.allows(model.id, model.side)
-    return is_allowed and tenant.prompts is None and tenant.residency is None
+    return is_allowed and tenant.prompts is None
 
 
 def _most_input_tokens(body: Mapping[str, Any], size_bytes: int, model: Model) -> int:

@@ -1,13 +1,14 @@
 """Work that was left for later (lines of a batch, hot questions) is done with the rights that its key has by then."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edge_router.auth import hash_secret
 from edge_router.gateway import Gateway
-from tests.edge_router.harness import SECRET, World, chat_body, key_records
+from tests.edge_router.harness import FRANKFURT, SECRET, World, chat_body, key_records
 from tests.fakes import START_S
 
 ENDS_SOON = {"sha256": hash_secret(SECRET), "expires_at_s": START_S + 5}
@@ -29,12 +30,14 @@ async def outcome(world: World, gateway: Gateway, key_id: str | None = "k001") -
         pytest.param({"disabled": True}, (401, "invalid_api_key"), id="disabled"),
         pytest.param({"expires_at_s": START_S}, (401, "invalid_api_key"), id="expired"),
         pytest.param({"hashes": [{**ENDS_SOON, "expires_at_s": START_S}]}, (401, "invalid_api_key"), id="no secret"),
+        pytest.param({"residency": "eu"}, (403, "residency_not_available"), id="bound to an area"),
         pytest.param({"tenant": "other"}, (401, "invalid_api_key"), id="another tenant's"),
     ],
 )
 async def test_rights_of_now(record: dict[str, Any], expected: tuple[int, str | None]) -> None:
     """The key's record is read anew, and no model is asked for a key that may not ask itself."""
-    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", **record}))
+    regions = (replace(FRANKFURT, residency="eu"),)
+    world = World(auth="keys", keys=key_records(k001={"tenant": "acme", **record}), regions=regions)
 
     assert await outcome(world, world.gateway()) == expected
     assert world.calls == (expected[0] == 200)

@@ -316,8 +316,13 @@ async def test_cancel_before_it_is_handed_over() -> None:
 
 @pytest.mark.parametrize(
     "records",
-    [{}, {"k001": {"tenant": "acme", "scopes": ["metrics"]}}, {"k001": {"tenant": "other"}}],
-    ids=["gone", "may not infer", "another tenant's"],
+    [
+        {},
+        {"k001": {"tenant": "acme", "scopes": ["metrics"]}},
+        {"k001": {"tenant": "acme", "residency": "eu"}},
+        {"k001": {"tenant": "other"}},
+    ],
+    ids=["gone", "may not infer", "area", "another tenant's"],
 )
 async def test_withdrawn_key(records: dict[str, dict[str, Any]]) -> None:
     """The batch of a key that may no longer ask is stopped at the provider."""
