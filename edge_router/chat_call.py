@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from . import workers_ai
+from . import completions, workers_ai
 from .auth import Tenant
+from .catalog import Model
 from .latency import Kind
 from .ports import Background
 from .report import Report
 from .requests import ChatRequest
 from .streaming import LiveChunks
+from .tokens import estimate_tokens
+
+_SCHEMAS = ("tools", "functions", "response_format")  # fields that models read as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,21 @@ class ChatCall:
     is_part: bool = False
 
     @property
-    def input_text(self) -> str:
+    def message_text(self) -> str:
         return "\n".join(message.text for message in self.request.messages)
+
+    @property
+    def input_text(self) -> str:
+        """All that a model reads: by it the input is estimated."""
+        texts = [self.message_text]
+        for message in self.body["messages"]:
+            texts += completions.beside_content(message)
+        texts += [completions.dump(self.body[name]) for name in _SCHEMAS if self.body.get(name)]
+        return "\n".join(texts)
+
+    def input_tokens(self, model: Model) -> int:
+        """What the model will have counted, estimated; images and files as in the worst case."""
+        return model.context_window_tokens if self.request.has_images else estimate_tokens(self.input_text)
 
     @property
     def kind(self) -> Kind:

@@ -1,7 +1,7 @@
 """OpenAI's completion objects: building them, reading what upstreams send, replaying one as a stream."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
@@ -57,18 +57,19 @@ def choice(
     return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
 
 
-def usage_of(raw: object, input_text: str, output_text: str) -> tuple[dict[str, Any], bool]:
+def usage_of(
+    raw: object, input_tokens: Callable[[], int], output_text: Callable[[], str]
+) -> tuple[dict[str, Any], bool]:
     """Token counts as OpenAI names them, and whether they had to be estimated.
 
-    raw: the upstream's `usage`, or anything else when it sent none.
+    raw: the upstream's `usage`, or anything else when it sent none; only then the others are asked.
     """
     if isinstance(raw, Mapping):
         counts = [raw.get("prompt_tokens"), raw.get("completion_tokens")]
         if all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
-            input_tokens, output_tokens = int(counts[0] or 0), int(counts[1] or 0)
             details = {name: value for name, value in raw.items() if name in _DETAILS and isinstance(value, Mapping)}
-            return {**_counts(input_tokens, output_tokens), **details}, False
-    return _counts(estimate_tokens(input_text), estimate_tokens(output_text)), True
+            return {**_counts(int(counts[0] or 0), int(counts[1] or 0)), **details}, False
+    return _counts(input_tokens(), estimate_tokens(output_text())), True
 
 
 def cached_input_share(usage: Mapping[str, Any]) -> float | None:
@@ -124,8 +125,27 @@ def _check_message(message: Mapping[str, Any]) -> None:
 
 
 def text_of(body: Mapping[str, Any]) -> str:
-    """All visible text of a completion, for token estimates and simple clients."""
+    """All visible text of a completion, for simple clients."""
     return "".join(entry["message"].get("content") or "" for entry in body["choices"])
+
+
+def output_text(body: Mapping[str, Any]) -> str:
+    """All that a model wrote into a completion: by it the output is estimated."""
+    return text_of(body) + "".join(text for entry in body["choices"] for text in beside_content(entry["message"]))
+
+
+def beside_content(message: Mapping[str, Any]) -> list[str]:
+    """What counts in a message or a delta beside its content: refusals, thoughts, and calls with their arguments."""
+    texts = [message.get("refusal"), message.get("reasoning_content") or message.get("reasoning")]
+    if isinstance(message.get("content"), list):
+        texts += [part.get("refusal") for part in message["content"]]
+    calls = [message.get("function_call")]
+    for call in message.get("tool_calls") or ():
+        calls += [call.get("function"), call.get("custom")]
+    for call in calls:
+        if isinstance(call, dict):
+            texts += [call.get("name"), call.get("arguments"), call.get("input")]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def chunk(

@@ -122,7 +122,7 @@ class Decider:
 
     def _tokens_of(self, call: ChatCall) -> int:
         """Input and output limit, for the context window. A token has at least one byte: mostly all bytes would fit."""
-        text, limit = call.input_text, call.request.output_limit_tokens or 0
+        text, limit = call.message_text, call.request.output_limit_tokens or 0
         most = len(text.encode("utf-8", "surrogatepass")) + limit
         return most if most <= self._smallest_window else estimate_tokens(text) + limit
 

@@ -6,7 +6,7 @@ anything we can't read; `error` says so and the caller must be told. Nothing is 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]  # unknown to typeshed
 from typing import Any
 
@@ -20,6 +20,7 @@ from .workers_ai import finish_reason, tool_calls_of
 MAX_CHOICES = 128  # of one answer, and tool calls of one choice: OpenAI's own limit for both
 _CONTENT = re.compile(r'"content"\s*:\s*"')
 _VISIBLE_TEXT = ("content", "refusal", "reasoning_content", "reasoning")
+_VISIBLE = (*_VISIBLE_TEXT, "function_call")
 
 
 class StreamRelay:
@@ -27,6 +28,8 @@ class StreamRelay:
 
     The chunk with the finish reason is held back until the stream's end is known, so that the report can
     ride on the last chunk; `closing` returns it. Scope: one upstream attempt.
+
+    input_tokens: the estimate, asked when the upstream does not count.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class StreamRelay:
         model: str,
         limit_tokens: int,
         include_usage: bool,
+        input_tokens: Callable[[], int],
     ) -> None:
         self._shape = shape
         self._decoder = Decoder()
         self._head: dict[str, Any] = {"id": completion_id, "created": created_s, "model": model}
         self._limit_tokens = limit_tokens
         self._include_usage = include_usage
+        self._input_tokens = input_tokens
         self._held: list[str] = []
         self._choices: dict[int, _Choice] = {}
         self._usage: Mapping[str, Any] | None = None
@@ -81,11 +86,11 @@ class StreamRelay:
             self.error = UpstreamError("The model's stream ended before the answer was complete.", code="stream_cut")
         return sent
 
-    def closing(self, input_text: str) -> list[str]:
+    def closing(self) -> list[str]:
         """The chunks that were held back, to be sent before `[DONE]`; at least one, for the report."""
         closing, self._held = self._held or [completions.dump(self._chunk({}, 0))], []
         if self._include_usage:
-            usage, _ = self.usage(input_text)
+            usage, _ = self.usage()
             closing.append(completions.dump({**self._chunk({}, 0), "choices": [], "usage": usage}))
         return closing
 
@@ -101,12 +106,11 @@ class StreamRelay:
     def calls_tools(self) -> bool:
         return any(choice.tool_calls for choice in self._choices.values())
 
-    def usage(self, input_text: str) -> tuple[dict[str, Any], bool]:
+    def usage(self) -> tuple[dict[str, Any], bool]:
         """Token counts so far, and whether they are estimated."""
-        output_text = "".join("".join(choice.text) for choice in self._choices.values())
-        return completions.usage_of(self._usage, input_text, output_text)
+        return completions.usage_of(self._usage, self._input_tokens, self._output_text)
 
-    def completion(self, input_text: str) -> dict[str, Any]:
+    def completion(self) -> dict[str, Any]:
         """The whole answer as a plain completion, as the cache keeps it."""
         choices = [
             completions.choice(
@@ -118,7 +122,7 @@ class StreamRelay:
             )
             for index, choice in sorted(self._choices.items())
         ]
-        usage, _ = self.usage(input_text)
+        usage, _ = self.usage()
         return completions.completion(
             completion_id=self._head["id"],
             created_s=self._head["created"],
@@ -126,6 +130,9 @@ class StreamRelay:
             choices=choices,
             usage=usage,
         )
+
+    def _output_text(self) -> str:
+        return "".join(text for choice in self._choices.values() for text in (*choice.text, *choice.beside_content))
 
     def _relay(self, events: list[str]) -> list[str]:
         sent: list[str] = []
@@ -312,12 +319,13 @@ class _Usual:
 
 
 class _Choice:
-    """What one choice of a stream has said so far."""
+    """What one choice of a stream has said so far. beside_content: what else counts as output, in the order it came."""
 
-    __slots__ = ("finish_reason", "refusal", "text", "tool_calls")
+    __slots__ = ("beside_content", "finish_reason", "refusal", "text", "tool_calls")
 
     def __init__(self) -> None:
         self.text: list[str] = []
+        self.beside_content: list[str] = []
         self.refusal: list[str] = []
         self.tool_calls: list[dict[str, Any]] = []
         self.finish_reason: str | None = None
@@ -336,8 +344,10 @@ class _Choice:
         calls = delta.get("tool_calls")
         if calls is not None:
             self._take_calls(calls)
+        if len(delta) > 1 or not delta.get("content"):
+            self.beside_content += completions.beside_content(delta)
         self.finish_reason = finish or self.finish_reason
-        return bool(calls or finish or any(delta.get(name) for name in _VISIBLE_TEXT))
+        return bool(calls or finish or any(delta.get(name) for name in _VISIBLE))
 
     def _take_calls(self, pieces: object) -> None:
         if not isinstance(pieces, list):

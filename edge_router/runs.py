@@ -34,7 +34,6 @@ from .semantic.cache import Embedded, SemanticCache
 from .sse import DONE_EVENT, encode_event
 from .streaming import LiveChunks, OpenStream, StreamLimits
 from .timers import done_within
-from .tokens import estimate_tokens
 from .upstreams import Upstreams
 
 _Result = TypeVar("_Result", bound=Answered)
@@ -94,7 +93,7 @@ class PlainAnswer:
     usage_estimated: bool
     keeps: bool
 
-    def usage(self, input_text: str) -> Mapping[str, Any]:
+    def usage(self) -> Mapping[str, Any]:
         usage: Mapping[str, Any] = self.body["usage"]
         return usage
 
@@ -206,21 +205,21 @@ class ChatRun:
 
     def leave(self, stream: OpenStream) -> None:
         assert self._at is not None
-        usage, estimated = stream.relay.usage(self._call.input_text)
+        usage, estimated = stream.relay.usage()
         self._note_answer(self._at, usage, estimated, keeps=stream.response.keeps)
         self._report.usage = usage
         self._stop_clock()
 
     def settle(self, stream: OpenStream) -> list[str]:
-        relay, input_text = stream.relay, self._call.input_text
+        relay = stream.relay
         self.leave(stream)
         if relay.error:
             self._report.retry_after_s = relay.error.retry_after_s
             self._note_failure(relay.error)
             last = [relay.error_chunk(relay.error)]
         else:
-            last = relay.closing(input_text)
-            body = relay.completion(input_text) if self._keeping or self._report.cascade else {}
+            last = relay.closing()
+            body = relay.completion() if self._keeping or self._report.cascade else {}
             self._judge_late(body)
             self._note_for_rating()
             if stream.response.keeps:
@@ -284,7 +283,9 @@ class ChatRun:
         mended = mend_head(body, "chat.completion")
         for position, entry in enumerate(body["choices"]):
             mended |= mend_choice(entry, position, completion_id)
-        usage, estimated = completions.usage_of(body.get("usage"), self._call.input_text, completions.text_of(body))
+        usage, estimated = completions.usage_of(
+            body.get("usage"), partial(self._call.input_tokens, at.model), partial(completions.output_text, body)
+        )
         unchanged = at.region is not None and not lacking and not mended and usage == body.get("usage")
         whole = {**body, **lacking, "usage": usage}
         return PlainAnswer(text if unchanged else completions.dump(whole), whole, estimated, response.keeps)
@@ -298,6 +299,7 @@ class ChatRun:
             model=at.answered_by.id,
             limit_tokens=self._call.limit_tokens,
             include_usage=self._call.request.include_usage,
+            input_tokens=partial(self._call.input_tokens, at.model),
         )
         pending: list[str] = []
         if not _is_event_stream(response):
@@ -349,7 +351,7 @@ class ChatRun:
         """The caller left before there was an answer. The model was asked all the same, so its input is paid for."""
         if self._charge is None:
             return
-        report, tokens = self._report, estimate_tokens(self._call.input_text)
+        report, tokens = self._report, self._call.input_tokens(model)
         report.cost_usd, report.input_tokens, report.usage_estimated = model.cost_usd(tokens, 0), tokens, True
         self._charge.settle(Cost(nano_usd(report.cost_usd), tokens), model.id)
 

@@ -48,8 +48,8 @@ class OpenStream:
     relay: StreamRelay
     pending: list[str]
 
-    def usage(self, input_text: str) -> Mapping[str, Any]:
-        return self.relay.usage(input_text)[0]
+    def usage(self) -> Mapping[str, Any]:
+        return self.relay.usage()[0]
 
     async def discard(self) -> None:
         await self.response.cancel()

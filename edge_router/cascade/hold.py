@@ -31,7 +31,7 @@ async def judge_beginning(stream: OpenStream, asked: Asked, *, hold_s: float, cl
                 relay.error = exc
             else:
                 stream.pending += relay.end() if data is None else relay.feed(data)
-        return "truncated" if relay.error else verify(asked, said_of(relay.completion("")))
+        return "truncated" if relay.error else verify(asked, said_of(relay.completion()))
     finally:
         if not held.is_reading:
             stream.response = held.inner  # nothing stands between the model and the caller any more

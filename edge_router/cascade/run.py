@@ -13,7 +13,6 @@ from ..ports import Clock
 from ..report import Report
 from ..routing import Route
 from ..timers import Deadline
-from ..tokens import estimate_tokens
 from ..upstreams import Upstreams
 from . import policy
 from .outcome import Outcome
@@ -24,7 +23,7 @@ from .verifier import Check
 class Answered(Opened, Protocol):
     """What an attempt gives that can be checked, delivered, or let go of."""
 
-    def usage(self, input_text: str) -> Mapping[str, Any]:
+    def usage(self) -> Mapping[str, Any]:
         """Token counts so far."""
         ...
 
@@ -158,13 +157,13 @@ class Cascade(Generic[_Result]):
 
     def _pay(self, outcome: Outcome, at: Attempt, result: _Result) -> None:
         """For an answer, or the beginning of one, that is not delivered."""
-        usage = result.usage(self._call.input_text)
+        usage = result.usage()
         outcome.other_cost_usd = at.answered_by.cost_usd(usage["prompt_tokens"], usage["completion_tokens"])
         outcome.other_tokens = usage["total_tokens"]
 
     def _pay_least(self, outcome: Outcome, route: Route) -> None:
         """For a call that was ended before it answered: its input is paid for all the same."""
-        outcome.other_tokens = estimate_tokens(self._call.input_text)
+        outcome.other_tokens = self._call.input_tokens(route.first)
         outcome.other_cost_usd = route.first.cost_usd(outcome.other_tokens, 0)
 
 

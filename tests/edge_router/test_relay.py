@@ -23,14 +23,21 @@ from tests.edge_router.harness import (
 )
 
 
-def relay(shape: Shape = "openai", *, include_usage: bool = False, limit_tokens: int = 100) -> StreamRelay:
-    return StreamRelay(
+def relay(
+    shape: Shape = "openai",
+    *,
+    include_usage: bool = False,
+    limit_tokens: int = 100,
+    kind: type[StreamRelay] = StreamRelay,
+) -> StreamRelay:
+    return kind(
         shape,
         completion_id="chatcmpl-1",
         created_s=5,
         model="m",
         limit_tokens=limit_tokens,
         include_usage=include_usage,
+        input_tokens=lambda: 0,
     )
 
 
@@ -38,7 +45,7 @@ def run(of: StreamRelay, *pieces: bytes) -> list[dict[str, Any]]:
     """Every chunk that a caller gets of a stream that then ends."""
     texts = [text for piece in pieces for text in of.feed(piece)] + of.end()
     if not of.error:
-        texts += of.closing("")
+        texts += of.closing()
     return [json.loads(text) for text in texts]
 
 
@@ -50,7 +57,7 @@ def test_openai_stream() -> None:
 
     assert [event(text) for text in sent] == stream[:3]
     assert of.is_done
-    assert [event(text) for text in of.closing("")] == stream[3:4]
+    assert [event(text) for text in of.closing()] == stream[3:4]
 
 
 def test_native_stream() -> None:
@@ -95,7 +102,7 @@ def test_native_model_that_answers_with_json() -> None:
     of = relay("native")
 
     assert streamed_text(run(of, event({"response": {"a": 1}, "model": "other"}), DONE)) == '{"a":1}'
-    assert of.completion("")["model"] == "other"
+    assert of.completion()["model"] == "other"
 
 
 def test_native_model_that_speaks_openai() -> None:
@@ -179,7 +186,7 @@ def test_usage(include_usage: bool, place: str) -> None:
     chunks = run(of, *stream)
 
     assert [each["usage"] for each in chunks if each.get("usage")] == ([USAGE] if include_usage else [])
-    assert of.usage("") == (USAGE, False)
+    assert of.usage() == (USAGE, False)
     assert (chunks[-1]["choices"] == []) is include_usage
 
 
@@ -301,7 +308,7 @@ def test_tool_calls_in_pieces() -> None:
     ]
     run(of, *(event(chunk({"tool_calls": calls})) for calls in pieces), event(chunk({}, finish="tool_calls")), DONE)
 
-    message = of.completion("")["choices"][0]["message"]
+    message = of.completion()["choices"][0]["message"]
     assert message["content"] is None
     assert message["tool_calls"] == [
         {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
@@ -315,7 +322,7 @@ def test_tool_call_with_an_impossible_index(index: Any) -> None:
     of = relay()
     run(of, event(chunk({"tool_calls": [piece(index, name="f")]}, finish="stop")), DONE)
 
-    assert "tool_calls" not in of.completion("")["choices"][0]["message"]
+    assert "tool_calls" not in of.completion()["choices"][0]["message"]
 
 
 def test_several_choices() -> None:
@@ -331,7 +338,7 @@ def test_several_choices() -> None:
     ]
     chunks = run(of, *stream)
     roles = [choice["delta"].get("role") for each in chunks for choice in each["choices"]]
-    remembered = of.completion("")["choices"]
+    remembered = of.completion()["choices"]
 
     assert roles == ["assistant", "assistant", None, None, None]
     assert (streamed_text(chunks), streamed_text(chunks, index=1)) == ("a", "bB")
@@ -347,6 +354,7 @@ def test_several_choices() -> None:
         pytest.param({"content": "x"}, True, id="text"),
         pytest.param({"reasoning_content": "hm"}, True, id="reasoning"),
         pytest.param({"refusal": "no"}, True, id="refusal"),
+        pytest.param({"function_call": {"name": "f"}}, True, id="function"),
         pytest.param({"tool_calls": [piece(0, name="f")]}, True, id="tool call"),
     ],
 )
@@ -403,7 +411,7 @@ def test_any_json_from_a_model(shape: Shape, event_fields: dict[str, Any], delta
     run(of, event(event_fields), event(odd), DONE)
 
     assert of.is_done or of.error
-    of.completion("")
+    of.completion()
 
 
 TEXTS = st.text(max_size=120) | st.text(alphabet=" \n\tab", max_size=120) | st.text(alphabet="ab", min_size=24)
@@ -420,7 +428,7 @@ def test_replay_of_an_answer(texts: list[str], include_usage: bool) -> None:
     chunks = run(of, *stream, DONE)
 
     assert [streamed_text(chunks, index=i) for i in range(len(texts))] == texts
-    assert [each["message"]["content"] or "" for each in of.completion("")["choices"]] == texts
+    assert [each["message"]["content"] or "" for each in of.completion()["choices"]] == texts
 
 
 @pytest.mark.parametrize(
@@ -447,7 +455,7 @@ def test_replay_of_tool_calls() -> None:
     of = relay()
     run(of, *(event(text) for text in completions.replay(body, include_usage=False)), DONE)
 
-    assert of.completion("")["choices"][0]["message"]["tool_calls"] == calls
+    assert of.completion()["choices"][0]["message"]["tool_calls"] == calls
 
 
 class ThoroughRelay(StreamRelay):
@@ -490,17 +498,12 @@ ODD_CHUNKS = st.fixed_dictionaries(
 @given(st.lists(st.one_of(ODD_CHUNKS, st.sampled_from([chunk({"content": "x"}), chunk({"content": "y"})])), max_size=8))
 def test_chunks_that_need_no_second_look(chunks: list[dict[str, Any]]) -> None:
     """Make the same stream and the same answer as if each were looked at."""
-    quick, thorough = (
-        relay(),
-        ThoroughRelay(
-            "openai", completion_id="chatcmpl-1", created_s=5, model="m", limit_tokens=100, include_usage=False
-        ),
-    )
+    quick, thorough = relay(), relay(kind=ThoroughRelay)
     for each in [*chunks, chunk({}, finish="stop")]:
         assert quick.feed(event(each)) == thorough.feed(event(each))
     assert (quick.end(), quick.deltas, quick.has_content) == (thorough.end(), thorough.deltas, thorough.has_content)
     assert (quick.error is None) == (thorough.error is None)
-    assert quick.completion("") == thorough.completion("")
+    assert quick.completion() == thorough.completion()
 
 
 def test_native_pieces_with_a_new_head() -> None:

@@ -391,7 +391,15 @@ class Owner:
 
 
 def relay(kind: type[StreamRelay] = StreamRelay) -> StreamRelay:
-    return kind("openai", completion_id="c", created_s=1, model="m", limit_tokens=9, include_usage=False)
+    return kind(
+        "openai",
+        completion_id="c",
+        created_s=1,
+        model="m",
+        limit_tokens=9,
+        include_usage=False,
+        input_tokens=lambda: 0,
+    )
 
 
 def live(

@@ -46,6 +46,8 @@ TO_CLOUD: dict[str, Any] = {"model": CLOUD_FAST.id, "max_tokens": 50}
 # By the harness's usage of 10 and 5 tokens, and its prices.
 EDGE_COST = Cost(nano_usd((10 * 1.0 + 5 * 2.0) / 1e6), 15)
 CLOUD_COST = Cost(nano_usd((10 * 10.0 + 5 * 20.0) / 1e6), 15)
+PROMPT_TOKENS = estimate_tokens(SIMPLE_PROMPT)
+TEXT = "Paris is a very large city. " * 20
 FIRST = event(chunk({"content": "Paris, "}))
 
 
@@ -246,6 +248,75 @@ async def test_stream_that_breaks_off() -> None:
     assert "error" in chunks[-1]
     assert report["usage_estimated"] is True
     assert await spent(around) == Cost(nano_usd(report["cost_usd"]), report["usage"]["total_tokens"])
+
+
+FUNCTION = {"name": "f", "arguments": TEXT}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": FUNCTION}]}, id="tool"),
+        pytest.param(
+            {"tool_calls": [{"index": 0, "id": "c", "type": "custom", "custom": {"name": "f", "input": TEXT}}]},
+            id="tool of one's own",
+        ),
+        pytest.param({"function_call": FUNCTION}, id="function"),
+        pytest.param({"refusal": TEXT}, id="refusal"),
+        pytest.param({"content": "f", "reasoning_content": TEXT}, id="thoughts"),
+        pytest.param({"reasoning": TEXT, "reasoning_content": TEXT}, id="thoughts under two names"),
+    ],
+)
+async def test_output_that_is_no_content(said: dict[str, Any], stream: bool) -> None:
+    """Is estimated like content where the model sent no counts: of a stream that breaks off, of a plain answer."""
+    answer = FakeUpstreamResponse.plain(completion(choices=[{"message": {"content": None, **said}}], usage=None))
+    if stream:
+        answer = FakeUpstreamResponse.stream(event(chunk(said)), 0.02, b"")
+    around = world(cloud=cloud(lambda call: answer))
+    reply = await ask(around, chat_body(stream=stream, **TO_CLOUD))
+    if stream:
+        await read_stream(reply)
+
+    output_tokens = (await spent(around)).tokens - PROMPT_TOKENS
+    assert output_tokens == pytest.approx(estimate_tokens(TEXT), abs=1)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param({"tools": [{"type": "function", "function": {"name": "f", "description": TEXT}}]}, id="tools"),
+        pytest.param({"functions": [{"name": "f", "description": TEXT}]}, id="functions"),
+        pytest.param(
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "description": TEXT}}},
+            id="schema of the answer",
+        ),
+        pytest.param(
+            {"tool_calls": [{"id": "c", "type": "function", "function": FUNCTION}], "content": ""}, id="earlier call"
+        ),
+        pytest.param({"content": [{"type": "refusal", "refusal": TEXT}]}, id="earlier refusal"),
+    ],
+)
+async def test_input_that_is_no_content(beside: dict[str, Any]) -> None:
+    """Is estimated, too: schemas, and what was said in earlier turns."""
+    around = world(cloud=cloud(lambda call: FakeUpstreamResponse.plain(completion("", usage=None))))
+    body = chat_body(**TO_CLOUD)
+    if "content" in beside:
+        body["messages"].append({"role": "assistant", **beside})
+    else:
+        body |= beside
+    assert (await ask(around, body)).status == 200
+
+    assert (await spent(around)).tokens - PROMPT_TOKENS == pytest.approx(estimate_tokens(TEXT), abs=25)
+
+
+async def test_image_that_its_model_does_not_count() -> None:
+    """Fills the context window, as in the worst case."""
+    around = world(cloud=cloud(lambda call: FakeUpstreamResponse.plain(completion("", usage=None))))
+    image = {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}}
+    await ask(around, {"messages": [{"role": "user", "content": [image]}], **TO_CLOUD})
+
+    assert (await spent(around)).tokens == CLOUD_FAST.context_window_tokens
 
 
 async def test_caller_who_leaves_in_the_middle() -> None:

@@ -367,7 +367,7 @@ class Given:
 
     is_discarded: bool = False
 
-    def usage(self, input_text: str) -> Mapping[str, Any]:
+    def usage(self) -> Mapping[str, Any]:
         return USAGE
 
     async def discard(self) -> None:
