@@ -302,7 +302,7 @@ class Answering:
         report.cache_ttl_s = entry.ttl_s - report.cache_age_s
         report.served_by = "semantic-cache" if tier == "semantic" else "exact-cache"
         report.route_reason = "cached"
-        report.cost_usd = 0.0
+        report.cost_usd = report.cost_usd or 0.0  # of models that were asked in vain
         report.cost_avoided_usd = entry.cost_usd
         report.avoided_tokens = entry.tokens
         name_model(report, entry.model, self._settings.catalog)

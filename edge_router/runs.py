@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from . import completions, workers_ai
 from .attempts import Attempt
 from .budgets.charging import Budgets, Charge
-from .budgets.money import Cost, nano_usd
+from .budgets.money import NOTHING, Cost, nano_usd, usd
 from .budgets.worst_case import worst_case
 from .caching.answers import AnswerCache
 from .caching.directives import Directives
@@ -23,7 +23,7 @@ from .cascade.run import Answered, Cascade
 from .cascade.verifier import Check, verify
 from .catalog import Catalog, Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
-from .errors import FlightLost, GatewayError
+from .errors import FlightLost, GatewayError, UpstreamTimeout
 from .feedback import FeedbackBook
 from .mending import mend_choice, mend_head
 from .ports import Clock, Log, UpstreamResponse
@@ -122,6 +122,7 @@ class ChatRun:
         self._flight_key = keeping.key if keeping and keeping.asked.may_share else None
         self._spare = spare
         self._charge: Charge | None = None
+        self._unanswered: list[Model] = []  # that took the input and gave no answer
         self._at: Attempt | None = None
         self._is_begun = False
 
@@ -179,8 +180,7 @@ class ChatRun:
             self._note_abandoned(route.first)
             raise
         except BaseException:
-            if self._charge is not None:
-                self._charge.release()
+            self._note_nobody_answered()
             raise
 
     def _mode(self, route: Route) -> Mode:
@@ -261,12 +261,22 @@ class ChatRun:
     async def _attempt_once(
         self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Read]], flight_key: str | None
     ) -> _Read:
-        response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
+        try:
+            response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
+        except (asyncio.CancelledError, UpstreamTimeout):
+            self._note_unanswered(at)
+            raise
         try:
             return await read(response)
         except BaseException:
+            self._note_unanswered(at)
             await response.cancel()
             raise
+
+    def _note_unanswered(self, at: Attempt) -> None:
+        """A model that was asked, and did not refuse, took the input; a call of another caller's is theirs to pay."""
+        if not at.collapsed:
+            self._unanswered.append(at.model)
 
     async def _read_plain(self, at: Attempt, response: UpstreamResponse) -> PlainAnswer:
         """The completion, whole and with usage; raises UpstreamError when it is not a completion."""
@@ -354,6 +364,21 @@ class ChatRun:
         report, tokens = self._report, self._call.input_tokens(model)
         report.cost_usd, report.input_tokens, report.usage_estimated = model.cost_usd(tokens, 0), tokens, True
         self._charge.settle(Cost(nano_usd(report.cost_usd), tokens), model.id)
+
+    def _note_nobody_answered(self) -> None:
+        """The input is paid for once for each model that took it, but no more than was reserved."""
+        if self._charge is None:
+            return
+        if not self._unanswered:
+            self._charge.release()
+            return
+        cost = NOTHING
+        for model in self._unanswered:
+            tokens = self._call.input_tokens(model)
+            cost += Cost(nano_usd(model.cost_usd(tokens, 0)), tokens)
+        cost, report = cost.at_most(self._charge.reserved), self._report
+        report.cost_usd, report.input_tokens, report.usage_estimated = usd(cost.nano_usd), cost.tokens, True
+        self._charge.settle(cost, self._unanswered[-1].id)
 
     def _name(self, at: Attempt) -> None:
         self._report.served_by = "edge-model" if at.region is None else "cloud"

@@ -143,7 +143,7 @@ class Charge:
         clock: Clock,
     ) -> None:
         """left: None when nothing is reserved, because the ledger could not be reached."""
-        self._reserved = reserved
+        self.reserved = reserved
         self._left = left
         self._report = report
         self._clock = clock
@@ -170,9 +170,9 @@ class Charge:
             return
         facts: dict[str, Any] = {}
         if self._left.nano_usd is not None:
-            facts["remaining_usd"] = usd(max(0, self._left.nano_usd + self._reserved.nano_usd - cost.nano_usd))
+            facts["remaining_usd"] = usd(max(0, self._left.nano_usd + self.reserved.nano_usd - cost.nano_usd))
         if self._left.tokens is not None:
-            tokens = facts["remaining_tokens"] = max(0, self._left.tokens + self._reserved.tokens - cost.tokens)
+            tokens = facts["remaining_tokens"] = max(0, self._left.tokens + self.reserved.tokens - cost.tokens)
             assert self._left.tokens_allowed is not None
             assert self._left.tokens_reset_at_s is not None
             resets_in_s = self._left.tokens_reset_at_s - self._clock.now_s()

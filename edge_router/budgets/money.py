@@ -18,6 +18,9 @@ class Cost:
     def __sub__(self, other: "Cost") -> "Cost":
         return Cost(self.nano_usd - other.nano_usd, self.tokens - other.tokens)
 
+    def at_most(self, other: "Cost") -> "Cost":
+        return Cost(min(self.nano_usd, other.nano_usd), min(self.tokens, other.tokens))
+
 
 NOTHING = Cost(0, 0)
 

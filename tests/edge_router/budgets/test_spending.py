@@ -12,6 +12,7 @@ from edge_router.budgets.ledger import Left, Refusal, Sums
 from edge_router.budgets.money import NOTHING, Cost, nano_usd
 from edge_router.budgets.policy import SpendingLimits, parse_budget
 from edge_router.caching.policy import Lifetimes
+from edge_router.cloud_api import REGION_HEADER
 from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
 from edge_router.replies import Reply
@@ -22,6 +23,7 @@ from tests.edge_router.harness import (
     COMPLEX_PROMPT,
     DONE,
     EDGE_SMALL,
+    FRANKFURT,
     SIMPLE_PROMPT,
     USAGE,
     FixedScore,
@@ -226,6 +228,75 @@ async def test_nobody_could_answer(stream: bool) -> None:
 
     assert reply.status == 502
     assert await spent(around) == NOTHING
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    "step", [STALL, UpstreamError("gone"), b"{", b"data: {\n\n"], ids=["time-out", "broken", "garbage", "garbled event"]
+)
+async def test_model_that_was_asked_in_vain(step: Any, stream: bool) -> None:
+    """Has read the input, which is paid for at its price; models that refuse cost nothing."""
+    cut = edge(lambda call: FakeUpstreamResponse(step, headers={"content-type": "text/event-stream" if stream else ""}))
+    down = cloud(lambda call: FakeUpstreamResponse.plain("", status=500))
+    around = world(models=(EDGE_SMALL, CLOUD_FAST), edge=cut, cloud=down, timeout_s=0.02)
+    reply = await ask(around, chat_body(stream=stream))
+    report = read_json(reply)["nearside"]
+
+    assert (around.edge.calls != [], around.cloud.calls != []) == (True, True)
+    assert await spent(around) == Cost(nano_usd(PROMPT_TOKENS * 1.0 / 1e6), PROMPT_TOKENS)
+    assert nano_usd(report["cost_usd"]) == (await spent(around)).nano_usd
+    assert report["usage_estimated"] is True
+
+
+async def test_models_that_were_asked_in_vain() -> None:
+    """Are paid for one by one: also where it was the region that ran out of time. Never more than was reserved."""
+    late = FakeUpstreamResponse.plain("", status=504, headers={REGION_HEADER: "fra"})
+    image = [{"type": "image_url", "image_url": {"url": "https://a.test/b.png"}}]
+    spendings = []
+    for content in (SIMPLE_PROMPT, image):
+        around = world(models=(CLOUD_FAST,), cloud=cloud(lambda call: late))
+        reply = await ask(around, {"messages": [{"role": "user", "content": content}], **TO_CLOUD})
+        assert (reply.status, len(around.cloud.calls)) == (504, 2)
+        spendings.append(await spent(around))
+
+    window_tokens = CLOUD_FAST.context_window_tokens
+    assert spendings == [
+        Cost(nano_usd(2 * PROMPT_TOKENS * 10.0 / 1e6), 2 * PROMPT_TOKENS),
+        Cost(nano_usd((window_tokens * 10.0 + 50 * 20.0) / 1e6), window_tokens + 50),
+    ]
+
+
+async def test_models_that_were_asked_before_another_answered() -> None:
+    """Are not counted."""
+    late = edge(lambda call: FakeUpstreamResponse(STALL))
+    around = world(models=(EDGE_SMALL, CLOUD_FAST), edge=late, timeout_s=0.02)
+
+    assert (await ask(around)).status == 200
+    assert await spent(around) == CLOUD_COST
+
+
+async def test_shared_call_that_broke() -> None:
+    """Is paid for by who made it."""
+    around = world(single_flight="cloud", regions=(FRANKFURT,))
+    around.flights = FakeFlights(around.cloud, landed=FakeUpstreamResponse(UpstreamError("gone")))
+    reply = await ask(around, chat_body(**TO_CLOUD))
+
+    assert reply.status == 502
+    assert await spent(around) == NOTHING
+
+
+async def test_stale_answer_after_models_that_were_asked_in_vain() -> None:
+    """Tells what they cost."""
+    around = world(models=(EDGE_SMALL,), lifetimes=Lifetimes(ttl_s=60, swr_s=0, stale_if_error_s=600))
+    await ask(around)
+    await around.kept()
+    around.clock.advance(120)
+    around.edge.handler = lambda call: FakeUpstreamResponse(UpstreamError("gone"))
+    report = read_json(await ask(around))["nearside"]
+
+    assert report["served_by"] == "exact-cache"
+    assert nano_usd(report["cost_usd"]) == nano_usd(PROMPT_TOKENS * 1.0 / 1e6)
+    assert await spent(around) == EDGE_COST + Cost(nano_usd(report["cost_usd"]), PROMPT_TOKENS)
 
 
 async def test_stream_that_nobody_answers_after_its_headers() -> None:
