@@ -3,7 +3,7 @@
 import base64
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -89,7 +89,7 @@ def parse_vectors(text: str, *, count: int) -> list[list[float]]:
 def response(request: EmbeddingsRequest, vectors: Sequence[Sequence[float]]) -> dict[str, Any]:
     """OpenAI's list of embeddings. usage is an estimate: the embedder does not count."""
     encode = _base64 if request.encoding_format == "base64" else list
-    tokens = tokens_of(request)
+    tokens = tokens_of(request.texts)
     return {
         "object": "list",
         "data": [{"object": "embedding", "index": i, "embedding": encode(v)} for i, v in enumerate(vectors)],
@@ -98,12 +98,12 @@ def response(request: EmbeddingsRequest, vectors: Sequence[Sequence[float]]) -> 
     }
 
 
-def tokens_of(request: EmbeddingsRequest) -> int:
-    return sum(map(estimate_tokens, request.texts))
+def tokens_of(texts: Iterable[str]) -> int:
+    return sum(map(estimate_tokens, texts))
 
 
-def cost_usd(request: EmbeddingsRequest) -> float:
-    return tokens_of(request) * USD_PER_MILLION_TOKENS / 1e6
+def cost_usd(tokens: int) -> float:
+    return tokens * USD_PER_MILLION_TOKENS / 1e6
 
 
 def _base64(vector: Sequence[float]) -> str:

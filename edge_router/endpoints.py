@@ -11,7 +11,7 @@ from . import completions, embeddings, responses_api, text_completions
 from .allowed_models import not_allowed
 from .answering import Answering
 from .auth import Tenant
-from .budgets.charging import Budgets
+from .budgets.charging import Budgets, Charge
 from .budgets.money import Cost, nano_usd
 from .caching.answers import AnswerCache
 from .caching.purging import purge, read_purge
@@ -19,7 +19,7 @@ from .caching.statistics import CacheStatistics
 from .catalog import Model
 from .chat_call import Answer, ChatCall, StreamedAnswer
 from .embedder import Embedder
-from .errors import GatewayError, NotFound, RequestRejected, StoreError
+from .errors import GatewayError, NotFound, RequestRejected, StoreError, UpstreamTimeout
 from .feedback import FeedbackBook
 from .metrics import prometheus
 from .metrics.reading import MetricsReader
@@ -164,23 +164,19 @@ class Endpoints:
         if call.report.residency is not None:
             message = "Embeddings are made by Workers AI, which runs wherever there is room."
             raise RequestRejected(message, param="residency", code="unsupported_value")
-        report, tokens, cost_usd = call.report, embeddings.tokens_of(request), embeddings.cost_usd(request)
+        report = call.report
         report.route_reason = "pinned"  # errors tell it as well
-        cost = Cost(nano_usd(cost_usd), tokens)
-        charge = await self._budgets.reserve(call.tenant, cost, report, call.background)
+        most = _embedding_cost(embeddings.tokens_of(request.texts))
+        charge = await self._budgets.reserve(call.tenant, most, report, call.background)
         started_ms = self._clock.elapsed_ms()
+        taken: list[str] = []
         try:
-            parts = await _together(self._vectors, list(embeddings.calls(request.texts)))
-        except BaseException:
-            if charge is not None:
-                charge.release()
-            raise
-        if charge is not None:
-            charge.settle(cost, embeddings.MODEL)
+            parts = await _together(partial(self._vectors, taken), list(embeddings.calls(request.texts)))
+        finally:
+            _settle_embeddings(charge, report, taken)
         report.timings_ms["embed"] = self._clock.elapsed_ms() - started_ms
         report.timings_ms["total"] = self._clock.elapsed_ms() - call.started_ms
         report.served_by, report.model = "edge-model", embeddings.MODEL
-        report.cost_usd, report.usage_estimated, report.input_tokens = cost_usd, True, tokens
         return reported_reply(embeddings.response(request, [vector for part in parts for vector in part]), report)
 
     async def explain(self, call: Call) -> Reply:
@@ -313,8 +309,15 @@ class Endpoints:
         rest = [partial(open_later, place) for place in range(1, len(bodies))]
         return Reply(first.status, ChainedStream(first.body, rest), first.headers)
 
-    async def _vectors(self, texts: Sequence[str]) -> list[list[float]]:
-        return await self._embedder.embed(texts, timeout_s=self._settings.edge_timeout_s)
+    async def _vectors(self, taken: list[str], texts: Sequence[str]) -> list[list[float]]:
+        """taken: gets the texts that the embedder took, also those that it took in vain."""
+        try:
+            vectors = await self._embedder.embed(texts, timeout_s=self._settings.edge_timeout_s)
+        except (asyncio.CancelledError, UpstreamTimeout):
+            taken += texts
+            raise
+        taken += texts
+        return vectors
 
     def _merge_reports(self, call: Call, parts: Sequence[ChatCall]) -> None:
         """What all parts have in common, and the sums."""
@@ -400,6 +403,20 @@ async def _together(work: Callable[[_Item], Awaitable[_Result]], items: Sequence
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
+
+
+def _embedding_cost(tokens: int) -> Cost:
+    return Cost(nano_usd(embeddings.cost_usd(tokens)), tokens)
+
+
+def _settle_embeddings(charge: Charge | None, report: Report, taken: Sequence[str]) -> None:
+    if taken:
+        tokens = embeddings.tokens_of(taken)
+        report.cost_usd, report.usage_estimated, report.input_tokens = embeddings.cost_usd(tokens), True, tokens
+        if charge is not None:
+            charge.settle(_embedding_cost(tokens), embeddings.MODEL)
+    elif charge is not None:
+        charge.release()
 
 
 def _chat_call(call: Call, body: dict[str, Any]) -> ChatCall:

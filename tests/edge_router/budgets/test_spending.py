@@ -13,6 +13,8 @@ from edge_router.budgets.money import NOTHING, Cost, nano_usd
 from edge_router.budgets.policy import SpendingLimits, parse_budget
 from edge_router.caching.policy import Lifetimes
 from edge_router.cloud_api import REGION_HEADER
+from edge_router.embeddings import TEXTS_PER_CALL
+from edge_router.endpoints import CONCURRENT_CALLS
 from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
 from edge_router.replies import Reply
@@ -28,6 +30,7 @@ from tests.edge_router.harness import (
     USAGE,
     FixedScore,
     World,
+    answer_edge,
     bearer,
     chat_body,
     chunk,
@@ -40,7 +43,7 @@ from tests.edge_router.harness import (
     read_json,
     read_stream,
 )
-from tests.fakes import STALL, Caller, CloudCall, FakeClock, FakeFlights, FakeLedger, FakeUpstreamResponse
+from tests.fakes import STALL, Caller, CloudCall, EdgeCall, FakeClock, FakeFlights, FakeLedger, FakeUpstreamResponse
 
 RICH = {"usd_day": 10, "tokens_month": 1_000_000}
 KEY = bearer("acme")
@@ -516,6 +519,44 @@ async def test_embeddings() -> None:
     assert first == Cost(nano_usd(report["cost_usd"]), tokens)
     assert failed.status == 502
     assert await spent(around) == first
+
+
+TEXTS = ["Paris"] * TEXTS_PER_CALL + ["London"] * TEXTS_PER_CALL
+
+
+@pytest.mark.parametrize("step", [STALL, b"{"], ids=["time-out", "garbage"])
+async def test_embeddings_of_which_a_part_fails(step: Any) -> None:
+    """What came back is paid for, and so is what ran out of time."""
+
+    def answer(call: EdgeCall) -> FakeUpstreamResponse:
+        return answer_edge(call) if call.inputs["text"][0] == "Paris" else FakeUpstreamResponse(step)
+
+    around = world(edge=edge(answer), timeout_s=0.02)
+    reply = await ask(around, {"input": TEXTS}, path="/v1/embeddings")
+
+    taken = TEXTS if step == STALL else TEXTS[:TEXTS_PER_CALL]
+    assert reply.status == (504 if step == STALL else 502)
+    assert (await spent(around)).tokens == sum(map(estimate_tokens, taken))
+    assert nano_usd(read_json(reply)["nearside"]["cost_usd"]) == (await spent(around)).nano_usd
+
+
+async def test_caller_who_leaves_before_the_embeddings() -> None:
+    """Pays for all that was under way, not for what still waited for its turn."""
+    asked = asyncio.Event()
+
+    def think(call: EdgeCall) -> FakeUpstreamResponse:
+        if len(around.edge.calls) == CONCURRENT_CALLS:
+            asked.set()
+        return FakeUpstreamResponse(STALL)
+
+    around = world(edge=edge(think))
+    texts = ["Paris"] * TEXTS_PER_CALL * (CONCURRENT_CALLS + 1)
+    asking = asyncio.ensure_future(ask(around, {"input": texts}, path="/v1/embeddings"))
+    await asked.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+
+    assert (await spent(around)).tokens == CONCURRENT_CALLS * TEXTS_PER_CALL * estimate_tokens("Paris")
 
 
 async def test_refreshed_answer() -> None:
