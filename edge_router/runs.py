@@ -37,7 +37,6 @@ from .timers import done_within
 from .upstreams import Upstreams
 
 _Result = TypeVar("_Result", bound=Answered)
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class ChatRun:
         self._flight_key = keeping.key if keeping and keeping.asked.may_share else None
         self._spare = spare
         self._charge: Charge | None = None
-        self._unanswered: list[Model] = []  # that took the input and gave no answer
+        self._taken: list[tuple[Model, Answered | None]] = []  # who took the input, and gave which answer
         self._at: Attempt | None = None
         self._is_begun = False
 
@@ -176,11 +175,8 @@ class ChatRun:
         call, services = self._call, self._services
         try:
             return await Cascade(call, services.upstreams, make, judge, services.clock).first_good(route, mode)
-        except asyncio.CancelledError:
-            self._note_abandoned(route.first)
-            raise
         except BaseException:
-            self._note_nobody_answered()
+            self._note_undelivered()
             raise
 
     def _mode(self, route: Route) -> Mode:
@@ -250,7 +246,7 @@ class ChatRun:
     async def _attempt_stream(self, at: Attempt) -> OpenStream:
         return await self._attempt(at, partial(self._open, at))
 
-    async def _attempt(self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Read]]) -> _Read:
+    async def _attempt(self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Result]]) -> _Result:
         """With others or, when the flight is lost before anything was told, alone."""
         try:
             return await self._attempt_once(at, read, self._flight_key)
@@ -259,24 +255,26 @@ class ChatRun:
         return await self._attempt_once(at, read, None)
 
     async def _attempt_once(
-        self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Read]], flight_key: str | None
-    ) -> _Read:
+        self, at: Attempt, read: Callable[[UpstreamResponse], Awaitable[_Result]], flight_key: str | None
+    ) -> _Result:
         try:
             response = await self._services.upstreams.call(self._call, at, flight_key=flight_key)
         except (asyncio.CancelledError, UpstreamTimeout):
-            self._note_unanswered(at)
+            self._note_taken(at, None)
             raise
         try:
-            return await read(response)
+            result = await read(response)
         except BaseException:
-            self._note_unanswered(at)
+            self._note_taken(at, None)
             await response.cancel()
             raise
+        self._note_taken(at, result)
+        return result
 
-    def _note_unanswered(self, at: Attempt) -> None:
-        """A model that was asked, and did not refuse, took the input; a call of another caller's is theirs to pay."""
+    def _note_taken(self, at: Attempt, answer: Answered | None) -> None:
+        """A call of another caller's is theirs to pay."""
         if not at.collapsed:
-            self._unanswered.append(at.model)
+            self._taken.append((at.model, answer))
 
     async def _read_plain(self, at: Attempt, response: UpstreamResponse) -> PlainAnswer:
         """The completion, whole and with usage; raises UpstreamError when it is not a completion."""
@@ -357,28 +355,28 @@ class ChatRun:
         if self._charge is not None:
             self._charge.settle(Cost(nano_usd(cost_usd), tokens), at.answered_by.id)
 
-    def _note_abandoned(self, model: Model) -> None:
-        """The caller left before there was an answer. The model was asked all the same, so its input is paid for."""
+    def _note_undelivered(self) -> None:
+        """Nobody could answer, or the caller left before. Whatever models took and gave all the same is paid for, but
+        no more than was reserved.
+        """
         if self._charge is None:
             return
-        report, tokens = self._report, self._call.input_tokens(model)
-        report.cost_usd, report.input_tokens, report.usage_estimated = model.cost_usd(tokens, 0), tokens, True
-        self._charge.settle(Cost(nano_usd(report.cost_usd), tokens), model.id)
-
-    def _note_nobody_answered(self) -> None:
-        """The input is paid for once for each model that took it, but no more than was reserved."""
-        if self._charge is None:
-            return
-        if not self._unanswered:
+        if not self._taken:
             self._charge.release()
             return
-        cost = NOTHING
-        for model in self._unanswered:
-            tokens = self._call.input_tokens(model)
-            cost += Cost(nano_usd(model.cost_usd(tokens, 0)), tokens)
-        cost, report = cost.at_most(self._charge.reserved), self._report
-        report.cost_usd, report.input_tokens, report.usage_estimated = usd(cost.nano_usd), cost.tokens, True
-        self._charge.settle(cost, self._unanswered[-1].id)
+        report, cost = self._report, NOTHING
+        for model, answer in self._taken:
+            if answer is None:
+                input_tokens, output_tokens = self._call.input_tokens(model), 0
+            else:
+                usage = answer.usage()
+                input_tokens, output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+            report.input_tokens += input_tokens
+            report.output_tokens += output_tokens
+            cost += Cost(nano_usd(model.cost_usd(input_tokens, output_tokens)), input_tokens + output_tokens)
+        cost = cost.at_most(self._charge.reserved)
+        report.cost_usd, report.usage_estimated = usd(cost.nano_usd), True
+        self._charge.settle(cost, self._taken[-1][0].id)
 
     def _name(self, at: Attempt) -> None:
         self._report.served_by = "edge-model" if at.region is None else "cloud"

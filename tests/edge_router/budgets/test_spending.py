@@ -40,6 +40,7 @@ from tests.edge_router.harness import (
     error_of,
     event,
     key_records,
+    openai_events,
     read_json,
     read_stream,
 )
@@ -492,6 +493,60 @@ async def test_cascade() -> None:
     assert report["cascade"]["verdict"] == "escalated"
     assert report["cascade"]["other_cost_usd"] > 0
     assert await spent(around) == Cost(nano_usd(report["cost_usd"]), 30)
+
+
+REFUSAL = "I'm sorry, but I can't assist with that."
+# The edge's answer by USAGE, or the input of its call; the input of the cloud's.
+EDGE_ANSWER = Cost(nano_usd((10 * 2.0 + 5 * 4.0) / 1e6), 15)
+EDGE_INPUT = Cost(nano_usd(PROMPT_TOKENS * 2.0 / 1e6), PROMPT_TOKENS)
+CLOUD_INPUT = Cost(nano_usd(PROMPT_TOKENS * 10.0 / 1e6), PROMPT_TOKENS)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    ("mode", "refuses", "cost"),
+    [
+        pytest.param("on", True, EDGE_ANSWER + CLOUD_INPUT, id="escalated"),
+        pytest.param("race", True, EDGE_ANSWER + CLOUD_INPUT, id="escalated in a race"),
+        pytest.param("race", False, EDGE_INPUT + CLOUD_INPUT, id="race"),
+    ],
+)
+async def test_caller_who_leaves_a_cascade(mode: Any, refuses: bool, cost: Cost, stream: bool) -> None:
+    """Pays for the edge's answer, when there was one, and for the input of every call that was under way."""
+    asked = asyncio.Event()
+
+    def refuse(call: EdgeCall) -> FakeUpstreamResponse:
+        if not refuses:
+            return FakeUpstreamResponse(STALL)
+        if stream:
+            return FakeUpstreamResponse.stream(b"".join(openai_events(REFUSAL, usage=USAGE)))
+        return FakeUpstreamResponse.plain(completion(REFUSAL))
+
+    def think(call: CloudCall) -> FakeUpstreamResponse:
+        asyncio.get_running_loop().call_later(0.02, asked.set)  # the edge's answer is judged by then
+        return FakeUpstreamResponse(STALL)
+
+    around = world(cascade=mode, edge=edge(refuse), cloud=cloud(think), scorer=FixedScore(0.65))
+    asking = asyncio.ensure_future(ask(around, chat_body(stream=stream, max_tokens=50)))
+    await asked.wait()
+    asking.cancel()
+    await asyncio.wait({asking})
+
+    assert await spent(around) == cost
+
+
+async def test_caller_who_leaves_while_the_edge_is_judged() -> None:
+    """Pays for what had come of the answer."""
+    begun = FakeUpstreamResponse.stream(FIRST, STALL)
+    around = world(cascade="on", cascade_hold_s=5, edge=edge(lambda call: begun), scorer=FixedScore(0.5))
+    asking = asyncio.ensure_future(ask(around, chat_body(stream=True, max_tokens=50)))
+    await begun.is_read.wait()
+    await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.wait({asking})
+
+    output_tokens = estimate_tokens("Paris, ")
+    assert await spent(around) == EDGE_INPUT + Cost(nano_usd(output_tokens * 4.0 / 1e6), output_tokens)
 
 
 async def test_list_of_prompts() -> None:
