@@ -142,16 +142,16 @@ class ChatRun:
         """
         services = self._services
         opening = asyncio.ensure_future(self._open_first(route, await self._admit(route)))
+        chunks = LiveChunks(opening, self, services.limits, services.clock, services.log)
         try:
             is_open = await done_within(services.clock, opening, services.limits.heartbeat_s)
         except asyncio.CancelledError:
-            opening.cancel()
-            await asyncio.wait({opening})  # the upstream is told before the request ends
+            await chunks.aclose()  # the upstream is told before the request ends
             raise
         if is_open:
             opening.result()  # nothing was sent yet: a failure is still a proper status
             self._note_first_content()
-        return StreamedAnswer(LiveChunks(opening, self, services.limits, services.clock, services.log))
+        return StreamedAnswer(chunks)
 
     async def _open_first(self, route: Route, mode: Mode) -> OpenStream:
         self._at, stream = await self._first_good(route, mode, self._attempt_stream, self._judge_stream)

@@ -17,6 +17,7 @@ from edge_router.embeddings import TEXTS_PER_CALL
 from edge_router.endpoints import CONCURRENT_CALLS
 from edge_router.errors import UpstreamError
 from edge_router.metrics.cells import Cell
+from edge_router.ports import Clock
 from edge_router.replies import Reply
 from edge_router.report import Report
 from edge_router.tokens import estimate_tokens
@@ -429,6 +430,23 @@ async def test_caller_who_leaves_before_the_first_content(heartbeat_s: float) ->
         await asyncio.wait({asking})
 
     assert await spent(around) == Cost(nano_usd(7 * 10.0 / 1e6), 7)
+
+
+async def test_caller_who_leaves_as_the_first_content_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pays for what was sent until then, and the model is told to stop."""
+    answer = FakeUpstreamResponse.stream(FIRST, STALL)
+
+    async def leave(clock: Clock, task: asyncio.Future[Any], delay_s: float) -> bool:
+        await asyncio.wait({task})
+        raise asyncio.CancelledError
+
+    around = world(cloud=cloud(lambda call: answer))
+    monkeypatch.setattr("edge_router.runs.done_within", leave)
+    with pytest.raises(asyncio.CancelledError):
+        await ask(around, chat_body(stream=True, **TO_CLOUD))
+
+    assert answer.is_cancelled
+    assert (await spent(around)).tokens == 7 + estimate_tokens("Paris, ")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
