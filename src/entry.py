@@ -29,7 +29,7 @@ from adapters.receivers import FetchReceiver
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
-from adapters.workers_kv import CACHE_READ_TIMEOUT_S, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
+from adapters.workers_kv import CACHE_READ_SHARE, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
 from alerts import Alerts, DurableAlerts
 from batches import Batches, DurableBooks, messages_of
 from counters import Counters, DurableCounters, DurableHot
@@ -112,13 +112,20 @@ def compose(env: Any) -> Parts:
     if WHY_RULES is not None:
         log.event("keyword_rules_in_use", reason=WHY_RULES)
     edge, cloud = edge_models(env), FetchCloudRegions()
-    cache = WorkersKV(env.CACHE, read_timeout_s=CACHE_READ_TIMEOUT_S)
+    cache = WorkersKV(env.CACHE, read_timeout_s=CACHE_READ_SHARE * settings.cache_timeout_s)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()
     fleet = Fleet(settings.regions, latencies, clock, breaks=settings.breakers == "on")
     sealer = _sealer(settings)
-    answers = AnswerCache(cache, memory_bytes=settings.memory_cache_bytes, clock=clock, log=log, sealer=sealer)
+    answers = AnswerCache(
+        cache,
+        memory_bytes=settings.memory_cache_bytes,
+        timeout_s=settings.cache_timeout_s,
+        clock=clock,
+        log=log,
+        sealer=sealer,
+    )
     counters = DurableCounters(env.COUNTERS)
     statistics = CacheStatistics(Tally(counters, clock, log), counters)
     metrics = DurableMetrics(getattr(env, "METRICS", None))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .sealing import Sealer
 
 MIN_STORE_TTL_S = 60  # the platform's minimum; an entry knows by itself when it is too old
-LOOK_UP_TIMEOUT_S = 0.19  # of two reads one after the other: an answer is to come at most 200 ms later than without
 
 
 class AnswerCache:
@@ -27,13 +26,24 @@ class AnswerCache:
     """
 
     def __init__(
-        self, store: Store, *, memory_bytes: int, clock: Clock, log: Log, sealer: "Sealer | None" = None
+        self,
+        store: Store,
+        *,
+        memory_bytes: int,
+        timeout_s: float,
+        clock: Clock,
+        log: Log,
+        sealer: "Sealer | None" = None,
     ) -> None:
-        """sealer: None when the store may read what it keeps. The isolate's own memory holds plain text either way."""
+        """timeout_s: of a look-up's two reads one after the other; the store itself bounds each.
+
+        sealer: None when the store may read what it keeps. The isolate's own memory holds plain text either way.
+        """
         self._store = store
         self._sealer = sealer
         self._memory: MemoryCache[Entry] = MemoryCache(max_bytes=memory_bytes)
         self._purges = Purges(store, clock)
+        self._timeout_s = timeout_s
         self._clock = clock
         self._log = log
 
@@ -100,7 +110,7 @@ class AnswerCache:
     async def _is_purged(self, tenant: str, entry: Entry, started_ms: float) -> bool:
         now_s = self._clock.now_s()
         if not self._purges.is_known(tenant, entry.tags, now_s):
-            left_s = LOOK_UP_TIMEOUT_S - (self._clock.elapsed_ms() - started_ms) / 1000
+            left_s = self._timeout_s - (self._clock.elapsed_ms() - started_ms) / 1000
             try:
                 async with Deadline(self._clock, max(0.0, left_s)):
                     await self._purges.load(tenant, entry.tags)

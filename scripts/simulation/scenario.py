@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from edge_router import memory_cache, regions
-from edge_router.caching.answers import LOOK_UP_TIMEOUT_S
 from edge_router.catalog import DEFAULT_MODELS, Model
 from edge_router.settings import Region, read_settings
 
@@ -84,7 +83,7 @@ class Caches:
     kv_hot_s: float = assumed(0.003, "median; Cloudflare tells 1 to 12 ms for hot reads (blog, September 2024)")
     kv_cold_s: float = assumed(0.06, "median; the documentation says tens to hundreds of milliseconds")
     kv_sigma: float = assumed(0.6, GUESS)
-    kv_timeout_s: float = assumed(LOOK_UP_TIMEOUT_S, "edge_router/caching/answers.py")
+    kv_timeout_s: float = assumed(_SETTINGS.cache_timeout_s, "CACHE_TIMEOUT_S")
     semantic_recall: float = assumed(0.17, "docs/semantic-cache.md: duplicates found at DEFAULT_THRESHOLD")
     semantic_s: float = assumed(0.06, GUESS + ": embedding, vectors and KV, median")
     semantic_timeout_s: float = assumed(_SETTINGS.semantic_timeout_s, "SEMANTIC_TIMEOUT_S")

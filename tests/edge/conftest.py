@@ -64,7 +64,8 @@ def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
             "EDGE_TIMEOUT_S": 4,
             "CLOUD_TIMEOUT_S": 4,
             "EDGE_RECHECK_S": 1,
-            "SEMANTIC_TIMEOUT_S": 2,  # tests of what works; the default's 190 ms are too short for a busy machine
+            "CACHE_TIMEOUT_S": 2,  # tests of what works; the default's 190 ms are too short for a busy machine
+            "SEMANTIC_TIMEOUT_S": 2,
         },
         cloud_variables={
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,

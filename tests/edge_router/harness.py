@@ -273,7 +273,13 @@ class World:
         feedback = None
         if self.feedback is not None:
             feedback = FeedbackBook(self.feedback, clock=self.clock, log=self.log, flush_after_s=0)
-        cache = AnswerCache(self.store, memory_bytes=self.memory_cache_bytes, clock=self.clock, log=self.log)
+        cache = AnswerCache(
+            self.store,
+            memory_bytes=self.memory_cache_bytes,
+            timeout_s=settings.cache_timeout_s,
+            clock=self.clock,
+            log=self.log,
+        )
         counters = self.counters or FakeCounters(self.clock)
         tally = (Tally if self.counters else NoTally)(counters, self.clock, self.log, flush_after_s=0)
         statistics = CacheStatistics(tally, counters)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_router.caching.answers import LOOK_UP_TIMEOUT_S, AnswerCache
+from edge_router.caching.answers import AnswerCache
 from edge_router.caching.entries import Entry
 from edge_router.caching.purges import MAX_KNOWN, Purges
 from edge_router.errors import StoreError
@@ -19,9 +19,9 @@ TAGGED = replace(ENTRY, tags=("docs", "v1"))
 class Isolate:
     """One isolate's cache over a store that several share."""
 
-    def __init__(self, store: Store, clock: FakeClock, *, memory_bytes: int = 10_000) -> None:
+    def __init__(self, store: Store, clock: FakeClock, *, memory_bytes: int = 10_000, timeout_s: float = 5) -> None:
         self.log = CollectingLog()
-        self.cache = AnswerCache(store, memory_bytes=memory_bytes, clock=clock, log=self.log)
+        self.cache = AnswerCache(store, memory_bytes=memory_bytes, timeout_s=timeout_s, clock=clock, log=self.log)
 
     async def found(self, key: str = "k", tenant: str = "acme") -> str | None:
         """Where the entry was found; `failed` when nobody can tell."""
@@ -197,7 +197,7 @@ async def test_purge_that_can_not_be_read(clock: FakeClock, store: MemoryStore, 
 async def test_purge_that_can_not_be_written(clock: FakeClock) -> None:
     """Is an error for who purges."""
     with pytest.raises(StoreError):
-        await AnswerCache(FailingStore(), memory_bytes=0, clock=clock, log=CollectingLog()).purge("acme")
+        await AnswerCache(FailingStore(), memory_bytes=0, timeout_s=5, clock=clock, log=CollectingLog()).purge("acme")
 
 
 async def test_tags_that_take_too_long(clock: FakeClock) -> None:
@@ -206,10 +206,10 @@ async def test_tags_that_take_too_long(clock: FakeClock) -> None:
     class SlowTags(MemoryStore):
         async def get(self, key: str) -> str | None:
             if key.endswith(":docs"):
-                await asyncio.sleep(2 * LOOK_UP_TIMEOUT_S)
+                await asyncio.sleep(10)
             return await super().get(key)
 
-    isolate = Isolate(SlowTags(), clock, memory_bytes=0)
+    isolate = Isolate(SlowTags(), clock, memory_bytes=0, timeout_s=0.05)
     await isolate.cache.put("acme", "k", TAGGED, "req")
 
     assert await isolate.found() == "failed"

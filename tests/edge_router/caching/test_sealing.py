@@ -29,7 +29,7 @@ class Shelf:
 
     def cache(self, keys: str | None) -> AnswerCache:
         sealer = None if keys is None else Sealer(parse_keys(keys), FakeCipher(), self._random)
-        return AnswerCache(self.store, memory_bytes=0, clock=self.clock, log=self.log, sealer=sealer)
+        return AnswerCache(self.store, memory_bytes=0, timeout_s=5, clock=self.clock, log=self.log, sealer=sealer)
 
     def _random(self, length: int) -> bytes:
         return next(self._numbers).to_bytes(length, "big")

@@ -25,7 +25,7 @@ class Prewarmed:
         self.notes = HotNotes(self.hot, self.world.clock, self.world.log, flush_after_s=0, sealer=sealer)
         self.world.hot = self.notes
         self.gateway: Gateway = self.world.gateway()
-        cache = AnswerCache(self.world.store, memory_bytes=0, clock=self.world.clock, log=self.world.log)
+        cache = AnswerCache(self.world.store, memory_bytes=0, timeout_s=5, clock=self.world.clock, log=self.world.log)
         self.cron = Prewarming(
             self.hot, cache, self.gateway.answer_later, self.world.clock, self.world.log, sealer=sealer
         )

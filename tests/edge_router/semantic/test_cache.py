@@ -103,7 +103,7 @@ def embedded_texts(around: World) -> list[str]:
 
 def semantic_of(around: World) -> SemanticCache:
     """The part that feedback reaches."""
-    entries = AnswerCache(around.store, memory_bytes=0, clock=around.clock, log=around.log)
+    entries = AnswerCache(around.store, memory_bytes=0, timeout_s=5, clock=around.clock, log=around.log)
     return SemanticCache(
         entries,
         embedder=Embedder(around.edge, around.clock),
