@@ -21,6 +21,17 @@ def test_ready_names_what_is_missing(edge: httpx.Client, control: Control) -> No
     assert ill.json()["checks"] == {"cloud:wnam": True, "cloud:weur": False, "cache": True, "vectors": True}
 
 
+@pytest.mark.parametrize("kind", ["error", "timeout"])
+def test_ready_without_a_cache(edge: httpx.Client, control: Control, kind: str) -> None:
+    """A store that fails or hangs is named as well; nobody waits for it for long."""
+    control.fault("kv", kind)
+
+    ill = edge.get("/ready")
+
+    assert ill.status_code == 503
+    assert ill.json()["checks"] == {"cloud:wnam": True, "cloud:weur": True, "cache": False, "vectors": True}
+
+
 def test_tenant_that_asks_too_often_is_told_to_wait() -> None:
     """The rate limiting binding counts per tenant: 429 with Retry-After once its limit is reached."""
     limit = 5
