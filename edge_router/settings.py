@@ -224,6 +224,12 @@ class Variables(BaseModel):
         "`id:hex,id:hex`: stored answers are encrypted under the first and read under all of them (docs/caches.md)",
         is_secret=True,
     )
+    keys_timeout_s: Annotated[float, Field(gt=0, le=60)] = _variable(
+        "KEYS_TIMEOUT_S", 2, "for the record of a key to be read; without it nobody is let in (docs/keys.md)"
+    )
+    limits_timeout_s: Annotated[float, Field(gt=0, le=60)] = _variable(
+        "LIMITS_TIMEOUT_S", 2, "for one call of a tenant's strict limits (docs/keys.md)"
+    )
     ledger_timeout_s: Annotated[float, Field(gt=0, le=60)] = _variable(
         "LEDGER_TIMEOUT_S", 2, "for one call of a tenant's ledger, which is tried twice (docs/budgets.md)"
     )
@@ -349,6 +355,8 @@ class Settings:
     memory_cache_bytes: int
     cache_encryption_keys: tuple[Key, ...]
     fallback_keys: tuple[Key, ...]
+    keys_timeout_s: float
+    limits_timeout_s: float
     ledger_timeout_s: float
     edge_timeout_s: float
     edge_recheck_s: float

@@ -29,7 +29,7 @@ from adapters.receivers import FetchReceiver
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
-from adapters.workers_kv import CACHE_READ_SHARE, KEYS_CACHE_TTL_S, KEYS_READ_TIMEOUT_S, WorkersKV
+from adapters.workers_kv import CACHE_READ_SHARE, KEYS_CACHE_TTL_S, WorkersKV
 from alerts import Alerts, DurableAlerts
 from batches import Batches, DurableBooks, messages_of
 from counters import Counters, DurableCounters, DurableHot
@@ -172,9 +172,9 @@ def compose(env: Any) -> Parts:
             budgets=budgets,
             feedback=feedback,
         ),
-        keys=WorkersKV(env.KEYS, read_timeout_s=KEYS_READ_TIMEOUT_S, cache_ttl_s=KEYS_CACHE_TTL_S),
+        keys=WorkersKV(env.KEYS, read_timeout_s=settings.keys_timeout_s, cache_ttl_s=KEYS_CACHE_TTL_S),
         rate_limiter=BindingRateLimiter(env.RATE_LIMITER),
-        limits=DurableLimits(getattr(env, "LIMITS", None)),
+        limits=DurableLimits(getattr(env, "LIMITS", None), timeout_s=settings.limits_timeout_s),
         telemetry=_telemetry(env, settings, recorder),
         probes=probes,
         pages=AssetPages(env.ASSETS),

@@ -43,10 +43,14 @@ class TenantLimits(DurableObject):
 
 
 class DurableLimits:
-    """`LimitStore` on a namespace of TenantLimits objects; None: the binding is missing, and every call fails."""
+    """`LimitStore` on a namespace of TenantLimits objects; None: the binding is missing, and every call fails.
 
-    def __init__(self, namespace: Any | None) -> None:
+    timeout_s: of one call.
+    """
+
+    def __init__(self, namespace: Any | None, *, timeout_s: float) -> None:
         self._namespace = namespace
+        self._timeout_s = timeout_s
 
     async def enter(self, tenant: str, limits: Limits, lease: str) -> Verdict:
         return Verdict.decoded(await self._ask(tenant, {"op": "enter", "lease": lease, "limits": asdict(limits)}))
@@ -60,4 +64,4 @@ class DurableLimits:
     async def _ask(self, tenant: str, call: Mapping[str, Any]) -> Any:
         if self._namespace is None:
             raise StoreError("The binding LIMITS is missing.")
-        return await ask_object(self._namespace, tenant, call, what="limits")
+        return await ask_object(self._namespace, tenant, call, what="limits", timeout_s=self._timeout_s)

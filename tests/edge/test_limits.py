@@ -30,7 +30,9 @@ RECORDS = key_records(
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[Address]:
-    with running_stack(auth="keys", records=RECORDS.texts) as (_, address):
+    """Keys and limits have time, because a busy machine is no fault."""
+    variables = {"KEYS_TIMEOUT_S": 20, "LIMITS_TIMEOUT_S": 20}
+    with running_stack(auth="keys", records=RECORDS.texts, variables=variables) as (_, address):
         yield address
 
 

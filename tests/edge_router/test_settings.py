@@ -66,6 +66,8 @@ def test_structured_variables(write: Any) -> None:
         pytest.param("EDGE_TIMEOUT_S", 0, "EDGE_TIMEOUT_S", id="no time for the edge"),
         pytest.param("CLOUD_TIMEOUT_S", 601, "CLOUD_TIMEOUT_S", id="too much time for the cloud"),
         pytest.param("SEMANTIC_CACHE", "maybe", "SEMANTIC_CACHE", id="neither on nor off"),
+        pytest.param("KEYS_TIMEOUT_S", 0, "KEYS_TIMEOUT_S", id="no time for a key's record"),
+        pytest.param("LIMITS_TIMEOUT_S", 61, "LIMITS_TIMEOUT_S", id="too much time for strict limits"),
         pytest.param("CACHE_TIMEOUT_S", 0, "CACHE_TIMEOUT_S", id="no time to read what is stored"),
         pytest.param("SEMANTIC_TIMEOUT_S", 0, "SEMANTIC_TIMEOUT_S", id="no time to look anything up"),
         pytest.param("STREAM_IDLE_S", "nan", "STREAM_IDLE_S", id="not a number"),
