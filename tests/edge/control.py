@@ -4,15 +4,16 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from scripts.local.stack import Address, Stack
 
 _unique = itertools.count()
+_Read = TypeVar("_Read")
 
 
 class Control:
@@ -77,7 +78,22 @@ def becomes_true(is_so: Callable[[], bool], *, within_s: float) -> bool:
 
 def files_holding(stack: Stack, word: str) -> list[Path]:
     """Files of the emulated stores that have it."""
-    return [path for path in stack.state.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
+    found = []
+    for path in stack.state.rglob("*"):
+        with suppress(FileNotFoundError):  # gone meanwhile
+            if path.is_file() and word.encode() in path.read_bytes():
+                found.append(path)
+    return found
+
+
+def at_rest(read: Callable[[], _Read]) -> _Read:
+    """What is read once it was the same ten times in half a second: another process may still be writing."""
+    latest, unchanged = read(), 1
+    while unchanged < 10:  # not by the clock, on which a machine that stops seems to rest
+        time.sleep(0.05)
+        before, latest = latest, read()
+        unchanged = unchanged + 1 if latest == before else 1
+    return latest
 
 
 def easy() -> str:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from scripts.local.stack import Address, Stack
-from tests.edge.control import Control, chat, easy, eventually_cached, files_holding
+from tests.edge.control import Control, at_rest, chat, easy, eventually_cached, files_holding
 
 pytestmark = pytest.mark.workerd
 
@@ -15,7 +15,7 @@ def test_entry_in_kv(stack: tuple[Stack, Address], edge: httpx.Client, control: 
     body = chat(question)
     hit = eventually_cached(edge, body)
     answer = hit.json()["choices"][0]["message"]["content"]
-    sealed = [path for path in files_holding(stack[0], "sealed1:new:") if "blobs" in path.parts]
+    sealed = [path for path in at_rest(lambda: files_holding(stack[0], "sealed1:new:")) if "blobs" in path.parts]
 
     assert hit.headers["cache-status"].endswith("detail=kv")
     assert sealed

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.local.stack import Address, Stack
 from tests.edge.conftest import Received
-from tests.edge.control import Control, becomes_true, chat, files_holding
+from tests.edge.control import Control, at_rest, becomes_true, chat, files_holding
 
 pytestmark = pytest.mark.workerd
 
@@ -56,7 +56,7 @@ def test_nothing_leaves_the_area(
     """
     running, word, trace_id = stack[0], f"Zauberlehrling{time.time_ns()}", secrets.token_hex(16)
     headers = {"nearside-emulate-cf": FRANKFURT, "traceparent": f"00-{trace_id}-{CALLER}-01"}
-    entries_before, flights_before = entries(running), flights(running)
+    entries_before, flights_before = at_rest(lambda: (entries(running), flights(running)))
 
     for path, body in requests(word) * 2:
         answer = edge.post(path, json={**body, **ALL_ON, "residency": "eu"}, headers=headers)
