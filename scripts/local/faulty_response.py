@@ -201,6 +201,8 @@ async def _send_stream(
             async for event in events:
                 if event.role == "content":
                     await asyncio.sleep(max(next_token_at_s - clock.time(), 0))
+                    if clock.time() - next_token_at_s > latency.itl_s:  # held up: what is due does not come at once
+                        next_token_at_s = clock.time()
                     next_token_at_s += latency.itl_s
                 else:
                     await asyncio.sleep(0)

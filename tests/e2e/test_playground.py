@@ -131,11 +131,14 @@ def test_stream_that_breaks_off(page: Page, address: Address, screenshot: Screen
     open_playground(page, address, "Tell me of a bridge that broke")
     page.get_by_label("Model").select_option("edge")
     with httpx.Client(base_url=address.control_url) as control:
+        # What comes at once with the cut is not sent yet, and another model is asked.
+        control.post("/latency", json={"target": "ai", "itl_ms": 30}).raise_for_status()
         control.post("/faults", json={"target": "ai", "kind": "cut", "after_chunks": 30, "count": 1}).raise_for_status()
 
         page.get_by_role("button", name="Ask").click()
         expect(page.locator(".state")).to_have_text("failed")
         control.delete("/faults").raise_for_status()
+        control.post("/latency", json={"target": "ai", "itl_ms": 0}).raise_for_status()
 
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("Request req_")

@@ -343,6 +343,19 @@ async def test_named_latency(emulator: Emulator, model: str, least_s: float) -> 
     assert least_s <= time.perf_counter() - started_s < 100 * least_s
 
 
+async def test_stream_that_was_held_up(emulator: Emulator) -> None:
+    """After a stop of the machine tokens keep their distance: those that were due meanwhile do not come at once."""
+    url = emulator.url("provider", "/v1/chat/completions")
+    body = {"model": "sim-slow-itl-50", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with emulator.session.post(url, json={**body, "max_tokens": 8}) as response:
+        await response.content.readany()
+        time.sleep(0.6)  # noqa: ASYNC251  # stops the emulator as well, which runs in this process
+        started_s = time.perf_counter()
+        await response.content.read()
+
+    assert time.perf_counter() - started_s >= 0.2
+
+
 async def test_a_plain_answer_waits_for_all_its_tokens(emulator: Emulator) -> None:
     await emulator.latency("upstream", ttft_ms=40, itl_ms=10, rtt_ms=20)
     started_s = time.perf_counter()
