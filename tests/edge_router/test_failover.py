@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import secrets
-import time
 from functools import partial
 
 import pytest
@@ -297,32 +296,30 @@ async def test_late_call_that_several_wait_for() -> None:
 
 
 async def test_what_hedging_is_worth() -> None:
-    """One call in twenty takes twenty times as long: the p99 falls by 60 % and more, for at most 7 % more calls.
+    """One call in twenty is slow: at most one caller in a hundred waits for that, for at most 7 % more calls.
 
-    On a clock fifty times as fast as that of `python -m scripts.hedging`, which asks the whole stack.
+    How much the p99 falls by it: `python -m scripts.hedging`, docs/regions.md. Here no time is judged: when the machine
+    stops, all that run at that moment are late.
     """
-    usual_s, slow_s, calls = 0.03, 0.6, 500
+    usual_s, slow_s, calls = 0.03, 2.0, 500
     world = World(clock=RunningClock())
     asking = Asking(world)
     await asking.settle()
     chance = random.Random(7)
 
     def answer(call: CloudCall) -> FakeUpstreamResponse:
-        delay_s = slow_s if chance.random() < 0.05 else usual_s
-        return FakeUpstreamResponse(delay_s, json.dumps(completion()).encode())
-
-    async def timed() -> float:
-        started_s = time.perf_counter()
-        assert (await asking.ask()).status == 200
-        return time.perf_counter() - started_s
+        is_slow = chance.random() < 0.05
+        delay_s, text = (slow_s, "slow") if is_slow else (usual_s, "usual")
+        return FakeUpstreamResponse(delay_s, json.dumps(completion(text)).encode())
 
     world.cloud.handler = answer
     for _ in range(20):  # so that these times are known
-        await timed()
+        await asking.ask()
     world.cloud.calls.clear()
-    took_s: list[float] = []
+    texts: list[str] = []
     for _ in range(calls // 10):
-        took_s += await asyncio.gather(*(timed() for _ in range(10)))
+        texts += [text_of(reply) for reply in await asyncio.gather(*(asking.ask() for _ in range(10)))]
 
-    assert sorted(took_s)[int(0.99 * calls) - 1] < slow_s  # how much shorter: docs/regions.md
+    assert texts.count("slow") + texts.count("usual") == calls
+    assert texts.count("slow") <= 0.01 * calls
     assert len(world.cloud.calls) <= 1.07 * calls
