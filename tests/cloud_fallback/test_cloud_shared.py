@@ -38,6 +38,12 @@ async def state(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator
     await made.aclose()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not a Redis that is down."""
+    monkeypatch.setattr(shared, "STORE_TIMEOUT_S", 10.0)
+
+
 def replicas(url: str) -> tuple[RedisState, RedisState]:
     return RedisState(url, Metrics()), RedisState(url, Metrics())
 
@@ -75,6 +81,7 @@ def test_nonces_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(nonces._known) == len(nonces._order) == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_replicas_share(redis_url: str) -> None:
     """A nonce used at one is used at all; money spent and breakers that opened are told."""
     one, two = replicas(redis_url)
@@ -133,6 +140,7 @@ def guarded(url: str) -> Any:
     return service(FakeUpstream.plain(COMPLETION), fallback_auth="keys", fallback_keys=keys, redis_url=url)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_replay_at_another_replica(redis_url: str) -> None:
     """The whole way: a call that one replica answered is refused by the other."""
     one, two = guarded(redis_url), guarded(redis_url)
@@ -159,9 +167,9 @@ async def test_service_without_its_redis() -> None:
     assert json.dumps(ready.json()).count("redis") == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_breaker_that_another_replica_opened(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opens here as well."""
-    monkeypatch.setattr(shared, "STORE_TIMEOUT_S", 10.0)  # a busy machine is not a Redis that is down
     monkeypatch.setattr(app_module, "MIRROR_EVERY_S", 0.01)
     monkeypatch.setattr(app_module, "drain_on_sigterm", lambda drain: None)
     one, other = (service(FakeUpstream.plain({}, 500), redis_url=redis_url) for _ in range(2))
