@@ -386,12 +386,12 @@ async def test_first_chunk_leaves_before_the_second_arrives() -> None:
 async def test_caller_hangs_up_on_a_stream(capsys: pytest.CaptureFixture[str]) -> None:
     """The upstream is closed at once."""
     upstream = FakeUpstream.streaming(chunk(), STALL)
-    talk = Conversation(service(upstream, stream_idle_s=5), {"model": "gpt-4o", "stream": True})
+    talk = Conversation(service(upstream, stream_idle_s=60), {"model": "gpt-4o", "stream": True})
     await talk.parts.get()
 
     talk.hang_up()
 
-    await asyncio.wait_for(upstream.bodies[0].is_closed.wait(), 1)
+    await asyncio.wait_for(upstream.bodies[0].is_closed.wait(), 10)
     await talk.task
     assert '"reason": "caller_gone"' in capsys.readouterr().err
 
@@ -399,11 +399,11 @@ async def test_caller_hangs_up_on_a_stream(capsys: pytest.CaptureFixture[str]) -
 async def test_caller_hangs_up_before_the_answer() -> None:
     """A call that has no answer yet is cancelled."""
     upstream = FakeUpstream(never_answers=True)
-    talk = Conversation(service(upstream, first_byte_timeout_s=5), {"model": "gpt-4o"})
+    talk = Conversation(service(upstream, first_byte_timeout_s=60), {"model": "gpt-4o"})
     await upstream.arrived.wait()
 
     talk.hang_up()
-    await asyncio.wait_for(talk.task, 1)
+    await asyncio.wait_for(talk.task, 10)
 
     assert upstream.is_cancelled
     assert talk.status is None
