@@ -71,7 +71,7 @@ class Embedder(httpx.AsyncBaseTransport):
 def embedding_service(embedder: Embedder, tmp_path: Path, batching: str = "{ window_ms = 10 }") -> Any:
     file = tmp_path / "models.toml"
     file.write_text(CATALOG.replace("{batching}", batching))
-    return service(embedder, models_file=file, first_byte_timeout_s=2.0)
+    return service(embedder, models_file=file)
 
 
 async def ask(app: Any, asked: object, **fields: object) -> httpx.Response:
@@ -80,7 +80,7 @@ async def ask(app: Any, asked: object, **fields: object) -> httpx.Response:
 
 async def asked_by(embedder: Embedder) -> None:
     """Waits until a batch has gone."""
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not embedder.asked:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -177,20 +177,19 @@ async def test_caller_who_leaves(tmp_path: Path) -> None:
     """Before the batch goes its inputs are dropped; when all have left, the upstream call ends."""
     embedder = Embedder()
     embedder.gate.clear()
-    app = embedding_service(embedder, tmp_path, "{ window_ms = 50 }")
+    app = embedding_service(embedder, tmp_path, "{ window_ms = 1000, max_items = 4 }")
     calls = [asyncio.create_task(ask(app, text)) for text in "abc"]
     await asyncio.sleep(0.01)
 
     calls[1].cancel()
+    calls += [asyncio.create_task(ask(app, text)) for text in "de"]  # the batch is full before its window ends
     await asked_by(embedder)
-    calls[0].cancel()
-    calls[2].cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
-    async with asyncio.timeout(2):
+    await leave(*calls)
+    async with asyncio.timeout(10):
         while not embedder.cancelled:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    assert embedder.inputs == [["a", "c"]]
+    assert embedder.inputs == [["a", "c", "d", "e"]]
 
 
 async def test_bounded(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     file.write_text(CATALOG.replace("[[models]]\n", f"[[models]]\n{REST}"))
 
     def make(hosts: Hosts, **settings: Any) -> Any:
-        fast = {"attempts": 3, "backoff_s": 0.001, "first_byte_timeout_s": 2.0, "models_file": file}
+        fast = {"attempts": 3, "backoff_s": 0.001, "models_file": file}
         return service(hosts, **{"upstream_url": None, "upstream_key": "sk-default", **fast, **settings})
 
     return make

@@ -372,7 +372,7 @@ async def test_first_chunk_leaves_before_the_second_arrives() -> None:
     """Nothing is buffered: each chunk is sent before the upstream has written the next."""
     second, third = asyncio.Event(), asyncio.Event()
     upstream = FakeUpstream.streaming(chunk("1"), second, chunk("2"), third, DONE)
-    app = service(upstream, stream_idle_s=5)
+    app = service(upstream)
     talk = Conversation(app, {"model": "gpt-4o", "stream": True})
 
     assert await talk.parts.get() == chunk("1")
