@@ -22,13 +22,13 @@ from scripts.local.fallback_process import FallbackProcess, running_fallback
 from tests.cloud_fallback.harness import events
 
 ROOT = Path(__file__).parents[2]
-GAP_MS, TOKENS = 50, 30
+GAP_MS, TOKENS = 150, 30
 BODY = {"model": "gpt-4o", "messages": []}
 
 
 @pytest.fixture(scope="module")
 def upstream_url() -> Iterator[str]:
-    """Streams last about 1.5 s."""
+    """Streams last about 4.5 s."""
     pace = json.dumps({"gap_ms": GAP_MS, "tokens": TOKENS})
     command = [sys.executable, "-m", "scripts.benchmarks.quick_upstream", pace]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -71,13 +71,12 @@ async def status_of(running: FallbackProcess, path: str) -> int | None:
 async def test_drain(drain_s: str, is_whole: bool, upstream_url: str) -> None:
     """SIGTERM: `/ready` says no while calls are still taken, then no more are; an open stream ends by itself, or with
     exactly one error event when its time is over; then the process is gone."""
-    with running_fallback(upstream_url, env={"CLOUD_NOTICE_S": "0.5", "CLOUD_DRAIN_S": drain_s}) as running:
-        async with open_stream(running.url) as parts:
+    with running_fallback(upstream_url, env={"CLOUD_NOTICE_S": "1.5", "CLOUD_DRAIN_S": drain_s}) as running:
+        async with open_stream(running.url) as parts, httpx.AsyncClient(trust_env=False) as client:
             body = await anext(parts)
             running.begin_to_end()
             await wait_until(lambda: is_status(running, "/ready", 503))
-            async with httpx.AsyncClient(trust_env=False) as client:
-                late = await client.post(f"{running.url}/v1/chat/completions", json=BODY)
+            late = await client.post(f"{running.url}/v1/chat/completions", json=BODY)
             assert (late.status_code, late.headers["connection"]) == (200, "close")
             await wait_until(lambda: is_status(running, "/health", None))
             async for part in parts:
@@ -103,7 +102,11 @@ async def is_status(running: FallbackProcess, path: str, status: int | None) -> 
 async def test_plain_call_that_takes_too_long(upstream_url: str, tmp_path: Path) -> None:
     """At the end of its time a call that has no answer yet gets 503, which the edge takes to another region."""
 
+    arrived = asyncio.Event()
+
     async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
         await reader.read()
         writer.close()
 
@@ -115,7 +118,7 @@ async def test_plain_call_that_takes_too_long(upstream_url: str, tmp_path: Path)
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             asking = asyncio.create_task(client.post(f"{running.url}/v1/chat/completions", json=BODY))
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(arrived.wait(), 20)
             running.begin_to_end()
             answer = await asking
         await asyncio.to_thread(running.process.wait, 10)
