@@ -3,7 +3,7 @@ which must find what is wrong in transcripts that break the law."""
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +22,33 @@ WHOLE = "All of it."
 Chunk = dict[str, Any]
 
 
+# All that is wrong with a proper error of a call that had no time. No limit is longer than 1.2 s.
+OUT_OF_TIME = ("status 504", "Retry-After is None", "an error event although", "the fault did not strike")
+
+
 @pytest.fixture(scope="module")
 def results() -> Iterator[list[Result]]:
     with running_stack(auth="open", variables=SHORT_LIMITS, cloud_variables=CLOUD_VARIABLES) as (_, address):
-        yield asyncio.run(Runner(address.url, address.control_url).run())
+
+        def run(faults: Sequence[Fault]) -> list[Result]:
+            return asyncio.run(Runner(address.url, address.control_url).run(faults))
+
+        yield without_stops(run(FAULTS), run)
+
+
+def without_stops(results: list[Result], run: Callable[[Sequence[Fault]], list[Result]]) -> list[Result]:
+    """The results, with a second one for each cell that was out of time: a machine that stops for a second is to blame
+    once, a gateway that breaks the law breaks it again. Whatever else is against the law stays as it is.
+    """
+    late = [each for each in results if each.violations and all(map(is_out_of_time, each.violations))]
+    faults = {each.case.fault.id: each.case.fault for each in late}
+    again = {each.case.name: each for each in run(list(faults.values()))} if late else {}
+    names = {each.case.name for each in late}
+    return [again[each.case.name] if each.case.name in names else each for each in results]
+
+
+def is_out_of_time(violation: str) -> bool:
+    return violation.removeprefix("asked again: ").startswith(OUT_OF_TIME)
 
 
 @pytest.mark.workerd
@@ -33,7 +56,10 @@ def results() -> Iterator[list[Result]]:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.id)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_law_is_kept(results: list[Result], fault: Fault, route: Route) -> None:
-    """Plain and streamed, with and without another upstream: the caller gets a whole answer or a proper error."""
+    """Plain and streamed, with and without another upstream: the caller gets a whole answer or a proper error.
+
+    Cells that were out of time are run once more, see `without_stops`.
+    """
     found = [each for each in results if each.case.fault is fault and each.case.route is route]
 
     assert len(found) == 4
@@ -318,6 +344,27 @@ def test_broken_answers_that_stay_are_found() -> None:
     )
     assert any(violation.startswith("asked again: ") for violation in again.violations)
     assert replace(result, has_struck=False).violations == ["the fault did not strike, so nothing is proven"]
+
+
+@pytest.mark.parametrize(
+    ("first", "is_run_again"),
+    [
+        pytest.param({}, False, id="lawful"),
+        pytest.param({"transcript": plain(error_body(), 504)}, True, id="out of time"),
+        pytest.param({"has_struck": False}, True, id="not struck"),
+        pytest.param({"transcript": plain(error_body(), 500)}, False, id="500"),
+        pytest.param({"transcript": plain({"error": "late"}, 504)}, False, id="out of time, and no proper error"),
+        pytest.param({"transcript": plain(completion("All"))}, False, id="half an answer"),
+    ],
+)
+def test_who_is_run_again(first: dict[str, Any], is_run_again: bool) -> None:
+    """A cell that was out of time and has no other fault; the second result is judged, good or bad."""
+    good = case_of(lambda fault, route: fault.id == "cut-at-once")
+    bad = replace(good, has_struck=False)
+    result = replace(good, **first)
+
+    assert without_stops([result], lambda faults: [good]) == [good if is_run_again else result]
+    assert without_stops([result], lambda faults: [bad]) == [bad if is_run_again else result]
 
 
 def test_page_names_every_violation() -> None:
