@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from scripts.local.stack import Address, running_stack
 from scripts.local.worker_spec import ROOT
@@ -14,6 +14,7 @@ from tests.e2e.other_site import running_site
 
 SCREENSHOTS = ROOT / "build" / "screenshots"  # output to be looked at, never committed
 DESKTOP, PHONE = (1280, 860), (390, 844)
+PATIENCE_MS = 15_000
 
 Screenshot = Callable[[Page, str], Path]
 
@@ -45,6 +46,7 @@ def address(other_port: int) -> Iterator[Address]:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Gone before another folder begins: while it runs, so does Playwright's event loop, and async tests can't."""
+    expect.set_options(timeout=PATIENCE_MS)  # which has another default than the page below
     with running_browser() as browser:
         yield browser
 
@@ -59,7 +61,7 @@ def page(browser: Browser, address: Address) -> Iterator[Page]:
         extra_http_headers=emulated("SIN"),
         permissions=["clipboard-read", "clipboard-write"],
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -49,9 +49,9 @@ def test_ask_and_stream(page: Page, address: Address, screenshot: Screenshot) ->
 
 @pytest.fixture
 def slow_edge(address: Address) -> Iterator[None]:
-    """Edge models that write 16 tokens a second."""
+    """Edge models that write three tokens a second: a long story outlasts a slow screenshot."""
     with httpx.Client(base_url=address.control_url) as control:
-        control.post("/latency", json={"target": "ai", "ttft_ms": 50, "itl_ms": 60}).raise_for_status()
+        control.post("/latency", json={"target": "ai", "ttft_ms": 50, "itl_ms": 300}).raise_for_status()
         yield
         control.post("/latency", json={"target": "ai", "ttft_ms": 0, "itl_ms": 0}).raise_for_status()
 
