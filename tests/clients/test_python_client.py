@@ -54,7 +54,7 @@ def test_error_is_typed(stack: Address) -> None:
 
 def test_stream_that_breaks(stack: Address, control: Control) -> None:
     """After content there is no second attempt: the error has the gateway's code, and what had come."""
-    control.slow("upstream", itl_ms=200)  # what comes at once with the cut is not sent yet, and another upstream is asked
+    control.slow("upstream", itl_ms=200)  # what comes at once with the cut is not sent yet: another upstream is asked
     control.fault("cloud", "cut", after_chunks=3)
 
     with Client(stack.url) as client, pytest.raises(StreamFailed) as caught:
