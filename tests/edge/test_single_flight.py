@@ -75,7 +75,10 @@ async def told(lines: AsyncIterator[str], count: int) -> list[str]:
     [pytest.param(False, 0, id="plain, quick model"), pytest.param(True, 500, id="stream, slow model")],
 )
 def test_hot_question_makes_one_call(crowded: tuple[str, Control], stream: bool, ttft_ms: float) -> None:
-    """However many ask at once: one call, the same text for all, and all but one say that they paid nothing."""
+    """However many ask at once: one call, the same text for all, and all but one say that they paid nothing.
+
+    Who is late on a busy machine finds the stored answer instead of the call.
+    """
     url, control = crowded
     control.slow("upstream", ttft_ms=ttft_ms)
     body = chat(hard(), stream=stream)
@@ -87,16 +90,18 @@ def test_hot_question_makes_one_call(crowded: tuple[str, Control], stream: bool,
     assert len(texts) == 1
     assert control.counters()["upstream"] == 1
     reports = [(events(r)[-2] if stream else r.json())["nearside"] for r in responses]
-    collapsed = [report for report in reports if report["cache"].get("collapsed")]
-    assert len(collapsed) == CALLERS - 1
-    assert all(report["cost_usd"] == 0 and report["cost_avoided_usd"] > 0 for report in collapsed)
+    free = [report for report in reports if report["cost_usd"] == 0]
+    assert len(free) == CALLERS - 1
+    assert all(report["cost_avoided_usd"] > 0 for report in free)
+    assert all(report["cache"].get("collapsed") or report["served_by"] == "exact-cache" for report in free)
+    assert any(report["cache"].get("collapsed") for report in free)
 
 
 def test_late_reader_hears_everything(crowded: tuple[str, Control]) -> None:
     """Who comes in the middle of a stream gets what was sent so far at once, then goes on live."""
     url, control = crowded
-    control.slow("upstream", itl_ms=20)
-    body = chat(hard(), stream=True)
+    control.slow("upstream", itl_ms=100)  # the stream outlasts a pause of a busy machine
+    body = chat(hard(), stream=True, max_tokens=60)
 
     async def ask(client: httpx.AsyncClient) -> tuple[httpx.Response, list[str]]:
         async with client.stream("POST", PATH, json=body) as first:
@@ -213,12 +218,13 @@ def test_uncached_requests_fly_alone(edge: httpx.Client, control: Control) -> No
 
 @FORMS
 def test_edge_models_are_shared_if_wanted(crowded: tuple[str, Control], stream: bool) -> None:
-    """With the policy `all`, calls of Workers AI are shared like those of the cloud."""
+    """With the policy `all`, calls of Workers AI are shared like those of the cloud; who is late finds the answer."""
     url, control = crowded
     control.slow("ai", ttft_ms=500)
     body = chat(easy(), stream=stream)
 
     responses = together(url, lambda client: at_once(client, body, 10))
 
-    assert {response.headers["nearside-served-by"] for response in responses} == {"edge-model"}
+    served_by = {response.headers["nearside-served-by"] for response in responses}
+    assert "edge-model" in served_by <= {"edge-model", "exact-cache"}
     assert control.counters()["ai"] == 1
