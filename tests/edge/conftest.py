@@ -63,9 +63,9 @@ def stack(receiver: Received) -> Iterator[tuple[Stack, Address]]:
             "STREAM_IDLE_S": 2,
             "EDGE_TIMEOUT_S": 4,
             "CLOUD_TIMEOUT_S": 4,
-            "EDGE_RECHECK_S": 1,
+            "EDGE_RECHECK_S": 5,
             "CACHE_TIMEOUT_S": 2,  # tests of what works; the default's 190 ms are too short for a busy machine
-            "SEMANTIC_TIMEOUT_S": 2,
+            "SEMANTIC_TIMEOUT_S": 5,
         },
         cloud_variables={
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
