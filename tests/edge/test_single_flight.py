@@ -145,9 +145,9 @@ def test_caller_who_leaves_stops_nobody(crowded: tuple[str, Control], leaver: in
 
 
 def test_last_caller_who_leaves_stops_the_upstream(crowded: tuple[str, Control]) -> None:
-    """Within a second: nobody listens any more."""
+    """Long before its stream would end: nobody listens any more."""
     url, control = crowded
-    control.slow("upstream", itl_ms=200)
+    control.slow("upstream", itl_ms=500)
     body = chat(hard(), stream=True)
 
     async def ask(client: httpx.AsyncClient) -> None:
@@ -157,7 +157,7 @@ def test_last_caller_who_leaves_stops_the_upstream(crowded: tuple[str, Control])
     together(url, ask)
 
     assert control.counters()["upstream"] == 1
-    assert control.cancelled("upstream", within_s=1)
+    assert control.cancelled("upstream", within_s=5)
 
 
 @FORMS
@@ -206,7 +206,7 @@ def test_call_that_takes_too_long_is_stopped(edge: httpx.Client, control: Contro
     response = edge.post(PATH, json=chat(hard()))
 
     hanging = {"wnam": "weur", "weur": "wnam"}[response.headers["nearside-cloud-region"]]
-    assert control.cancelled(f"cloud:{hanging}", within_s=1)
+    assert control.cancelled(f"cloud:{hanging}", within_s=5)
 
 
 def test_uncached_requests_fly_alone(edge: httpx.Client, control: Control) -> None:
