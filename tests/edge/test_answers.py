@@ -1,5 +1,7 @@
 """The way of a request through the real Worker: edge model, cloud, cache, plain and streamed."""
 
+import json
+
 import httpx
 import pytest
 
@@ -197,17 +199,21 @@ def test_place_and_distance_come_from_the_request(
 
 
 @pytest.mark.parametrize(
-    ("latitude", "longitude", "region"),
+    ("colo", "latitude", "longitude", "region"),
     [
-        pytest.param("48.85", "2.35", "weur", id="Paris"),
-        pytest.param("37.77", "-122.42", "wnam", id="San Francisco"),
+        pytest.param("XPA", "48.85", "2.35", "weur", id="Paris"),
+        pytest.param("XSF", "37.77", "-122.42", "wnam", id="San Francisco"),
     ],
 )
 def test_nearest_region_answers(
-    edge: httpx.Client, control: Control, latitude: str, longitude: str, region: str
+    edge: httpx.Client, control: Control, colo: str, latitude: str, longitude: str, region: str
 ) -> None:
-    """The cloud is asked in the region nearest to the caller, and the answer names it."""
-    cf = f'{{"latitude": "{latitude}", "longitude": "{longitude}"}}'
+    """The cloud is asked in the region nearest to the caller, and the answer names it.
+
+    At a place of its own, where no round trip was measured yet, and which is not among the known ones: the caller's
+    coordinates decide.
+    """
+    cf = json.dumps({"colo": colo, "latitude": latitude, "longitude": longitude})
 
     response = edge.post("/v1/chat/completions", json=chat(hard()), headers={"nearside-emulate-cf": cf})
 
