@@ -69,13 +69,12 @@ def test_good_answer_stays(edge: httpx.Client, control: Control, stream: bool) -
 
 
 def test_beginning_is_not_held_back_for_long(edge: httpx.Client, control: Control) -> None:
-    """A model that sends a word every 200 ms is let go after 500 ms, though it has not shown enough by then."""
-    control.slow("ai", itl_ms=200)
+    """A model that sends a word every 500 ms is let go after as much, though it never shows enough."""
+    control.slow("ai", itl_ms=500)
 
     _, report, _ = ask(edge, stream=True, cascade="on", max_tokens=12)
 
-    assert report["timings_ms"]["ttft"] < 1500
-    assert report["timings_ms"]["total"] > 2000
+    assert report["timings_ms"]["ttft"] < report["timings_ms"]["total"] - 1000
 
 
 @pytest.mark.parametrize("stream", STREAMS)
