@@ -80,7 +80,8 @@ def test_beginning_is_not_held_back_for_long(edge: httpx.Client, control: Contro
 @pytest.mark.parametrize("stream", STREAMS)
 def test_race_ends_the_call_that_lost(edge: httpx.Client, control: Control, stream: bool) -> None:
     """Both are asked at once; the provider sees that nobody waits for the loser any more."""
-    control.slow("upstream", ttft_ms=3000)
+    control.slow("ai", ttft_ms=300)  # the loser's call has arrived by then
+    control.slow("upstream", ttft_ms=30_000)
 
     text, report, _ = ask(edge, stream=stream, cascade="race", use_cache=False)
 
