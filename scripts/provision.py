@@ -9,6 +9,7 @@ Shows the wrangler calls and makes none. --apply makes those whose result is not
 import argparse
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from edge_router.embeddings import DIMENSIONS
 ROOT = Path(__file__).resolve().parents[1]
 METADATA_INDEX = "context"  # what semantic look-ups filter by: docs/semantic-cache.md
 SIGNING_KEYS = "FALLBACK_KEYS"
+NO_WORKER = 'Worker ".+ not found'  # so wrangler tells the API's codes 10007 and 10090: before the first deploy
 BATCH_FILES = "BATCH_FILES"
 LEFTOVER_DAYS = 32  # more than any file lives: what is older was lost sight of (docs/batches.md)
 
@@ -38,12 +40,17 @@ class ProvisionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something to be there. look: the call that fails, or whose answer lacks `mark`, where it is not."""
+    """Something to be there. look: the call that fails, or whose answer lacks `mark`, where it is not.
+
+    absent: of what making would replace: a pattern of what wrangler says when the look fails because it is not there.
+    All else is only refused when it is made twice, so any failed look will do.
+    """
 
     what: str
     look: tuple[str, ...]
     make: tuple[str, ...]
     mark: str = ""
+    absent: str = ""
 
 
 def things(config: Mapping[str, Any]) -> Iterator[Thing]:
@@ -73,6 +80,7 @@ def things(config: Mapping[str, Any]) -> Iterator[Thing]:
         ("secret", "list", "--format", "json"),
         ("secret", "put", SIGNING_KEYS),
         mark=f'"{SIGNING_KEYS}"',
+        absent=NO_WORKER,
     )
 
 
@@ -116,6 +124,11 @@ def apply(config: Mapping[str, Any], run: Run, console: Console) -> str | None:
             _check_index(thing, output)
             console.print(f"[green]there[/] {thing.what}")
             continue
+        if code != 0 and not re.search(thing.absent, output):
+            raise ProvisionError(
+                f"Nobody knows whether the {thing.what} is there, so no new one was made in its place."
+                f" Try again: wrangler {' '.join(thing.look)} failed (exit code {code}):\n{output.strip()}"
+            )
         stdin = None
         if thing.make == ("secret", "put", SIGNING_KEYS):
             stdin = made_keys = f"k1:{secrets.token_hex(32)}"

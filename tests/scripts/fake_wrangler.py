@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Stands for wrangler in tests: remembers in a file what was made, and fails as the real one does.
 
-FAKE_WRANGLER_STATE names the file: {"calls": [[argument, …], …], "stdin": [text, …], "made": [name, …], "fails": […]}.
+FAKE_WRANGLER_STATE names the file: {"calls": [[argument, …], …], "stdin": [text, …], "made": [name, …],
+"fails": [first word of a call, or the whole call, …]}. Its Worker is there once it has a secret.
 """
 
 import json
@@ -22,7 +23,7 @@ def end(output: str, code: int = 0) -> None:
     sys.exit(code)
 
 
-if words[0] in state["fails"]:
+if words[0] in state["fails"] or " ".join(words) in state["fails"]:
     end("✘ [ERROR] A request to the Cloudflare API failed. Authentication error [code: 10000]", 1)
 match words:
     case ["whoami"]:
@@ -49,6 +50,8 @@ match words:
         state["stdin"].append(sys.stdin.read())
         end(f"Success! Uploaded secret {name}")
     case ["secret", "list", "json"]:
+        if not any(name.isupper() for name in state["made"]):
+            end('✘ [ERROR] Worker "near" not found.\n\n  If this is a new Worker, run `wrangler deploy` first.', 1)
         end(json.dumps([{"name": name, "type": "secret_text"} for name in state["made"] if name.isupper()]))
     case ["kv", "key", "put", name, value, "KEYS"]:
         state["kv"][name] = value

@@ -115,6 +115,19 @@ def test_stopped_halfway(account: Account) -> None:
     assert account["made"].count("near") == 1
 
 
+@pytest.mark.parametrize("made", [["FALLBACK_KEYS"], []], ids=["keys there", "no Worker yet"])
+def test_secrets_that_can_not_be_listed(account: Account, made: list[str]) -> None:
+    """A new key in the place of the one in use would lock out every cloud_fallback: what is not known is not made."""
+    account.set(made=made, fails=["secret list json"])
+
+    failed = account.provision("--apply")
+
+    assert failed.returncode == 1
+    assert "Try again: wrangler secret list --format json failed" in failed.stderr
+    assert "Authentication error [code: 10000]" in failed.stderr
+    assert account["stdin"] == []
+
+
 def test_not_logged_in(account: Account) -> None:
     """Said before anything else is tried."""
     account.set(fails=["whoami"])
