@@ -4,6 +4,7 @@ Source: OpenAI API reference, "Batch". Everything here may be done twice: the qu
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,7 +33,9 @@ from .storing import (
 )
 
 ENDPOINT = "/v1/chat/completions"
-CALL_S = 60.0  # for an answer that is not a file
+CALL_S = 60.0  # for the beginning of an answer, and for the rest of one that is not a file
+PIECE_S = 60.0  # for each piece of a file that comes
+UPLOAD_S = 600.0  # for a file that goes there: 100 MiB at 1.4 Mbit/s; a delivery may take 15 minutes
 HAND_OVERS = 5  # that may fail before the batch is answered here
 END_GRACE_S = 1800.0  # for a provider to stop; OpenAI's "cancelling" takes up to ten minutes
 MAX_RESULT_BYTES = 16 * 1024 * 1024  # of one line
@@ -246,9 +249,9 @@ class WholeBatches:
         content = await self._bucket.body(file_key(tenant, batch["input_file_id"]))
         if file is None or content is None:
             raise _Refused("no_input_file")
-        uploaded = await _object_of(
-            await self._providers.upload(upstream, content, file["bytes"], f"{batch['id']}.jsonl")
-        )
+        async with self._in_time(upstream, UPLOAD_S):
+            answer = await self._providers.upload(upstream, content, file["bytes"], f"{batch['id']}.jsonl")
+        uploaded = await self._object_of(upstream, answer)
         asked = {"input_file_id": uploaded.get("id"), "endpoint": ENDPOINT, "completion_window": "24h"}
         created = await self._json(upstream, "POST", "/batches", {**asked, "metadata": {TAG: batch["id"]}})
         if not isinstance(created.get("id"), str):
@@ -270,14 +273,36 @@ class WholeBatches:
 
     async def _json(self, upstream: BatchUpstream, method: str, path: str, body: Json | None = None) -> Json:
         """Raises _Refused for a status that will not change, UpstreamError for others."""
-        return await _object_of(await self._asked(upstream, method, path, body))
+        return await self._object_of(upstream, await self._asked(upstream, method, path, body))
+
+    async def _object_of(self, upstream: BatchUpstream, response: UpstreamResponse) -> Json:
+        try:
+            async with self._in_time(upstream, CALL_S):
+                text = await response.text()
+        finally:
+            await response.cancel()  # harmless after the end
+        status = response.status
+        if status >= 500 or status in (408, 409, 425, 429):
+            raise UpstreamError(f"The provider failed (status {status}).")
+        if status >= 400:
+            raise _Refused(f"status_{status}")
+        try:
+            return parse_json_object(text)
+        except RequestRejected as exc:
+            raise UpstreamError("The provider's answer can't be read.") from exc
 
     async def _asked(
         self, upstream: BatchUpstream, method: str, path: str, body: Json | None = None
     ) -> UpstreamResponse:
+        async with self._in_time(upstream, CALL_S):
+            return await self._providers.ask(upstream, method, path, body)
+
+    @asynccontextmanager
+    async def _in_time(self, upstream: BatchUpstream, delay_s: float) -> AsyncIterator[None]:
+        """Raises UpstreamError when the block takes longer."""
         try:
-            async with Deadline(self._clock, CALL_S):
-                return await self._providers.ask(upstream, method, path, body)
+            async with Deadline(self._clock, delay_s):
+                yield
         except TimeoutError as exc:
             raise UpstreamError(f"No answer from {upstream.id} in time.") from exc
 
@@ -375,19 +400,25 @@ class WholeBatches:
         writer, reader = PartWriter(self._bucket, copy_key), LineReader(MAX_RESULT_BYTES)
         try:
             response = await self._asked(upstream, "GET", f"/files/{file_id}/content")
-            if response.status != 200:
-                await response.cancel()
-                raise StoreError(f"The results of a batch can't be read at {upstream.id} (status {response.status}).")
-            while (piece := await response.read()) is not None:
-                await writer.write(piece)
-                for line in reader.feed(piece):
-                    found.note(line, copy_key)
+            try:
+                if response.status != 200:
+                    raise UpstreamError(f"The results can't be read at {upstream.id} (status {response.status}).")
+                while (piece := await self._piece(upstream, response)) is not None:
+                    await writer.write(piece)
+                    for line in reader.feed(piece):
+                        found.note(line, copy_key)
+            finally:
+                await response.cancel()  # harmless after the end
         except UpstreamError as exc:
             await writer.abort()
             raise StoreError(exc.message) from exc  # the queue brings the task again
         for line in reader.close():
             found.note(line, copy_key)
         await writer.close()
+
+    async def _piece(self, upstream: BatchUpstream, response: UpstreamResponse) -> bytes | None:
+        async with self._in_time(upstream, PIECE_S):
+            return await response.read()
 
     async def _in_order(self, tenant: str, batch: Json, found: "_Found") -> AsyncIterator[tuple[bool, bytes]]:
         """Of each request, in order: whether it succeeded, and its line."""
@@ -514,16 +545,3 @@ def _mapping(value: object) -> Json:
 
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-async def _object_of(response: UpstreamResponse) -> Json:
-    """The JSON object of a good answer. Raises _Refused for a status that will not change, UpstreamError for others."""
-    text, status = await response.text(), response.status
-    if status >= 500 or status in (408, 409, 425, 429):
-        raise UpstreamError(f"The provider failed (status {status}).")
-    if status >= 400:
-        raise _Refused(f"status_{status}")
-    try:
-        return parse_json_object(text)
-    except RequestRejected as exc:
-        raise UpstreamError("The provider's answer can't be read.") from exc

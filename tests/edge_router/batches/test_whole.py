@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from edge_router.ports import UpstreamResponse
 from edge_router.settings import BatchUpstream, SettingsError, read_settings
 from tests.edge_router.batches.harness import BatchWorld, line
 from tests.edge_router.harness import CLOUD_FAST, World, bearer, chat_body, completion, key_records
-from tests.fakes import FakeBatchProviders, FakeLedger, FakeMessage
+from tests.fakes import STALL, FakeBatchProviders, FakeLedger, FakeMessage, FakeUpstreamResponse
 
 UPSTREAM = BatchUpstream("there", "https://there.test/v1", frozenset({CLOUD_FAST.id}), 0.5, "sk-there")
 NAMES = [f"r{number}" for number in range(45)]
@@ -554,6 +554,63 @@ async def test_provider_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     batches = whole_world(Silent(good))
 
     batch = await batches.run(await batches.create(all_requests()))
+
+    reason = "No answer from there in time."
+    assert ("batch_upstream_failed", {"upstream": "there", "reason": reason}) in batches.world.log.lines
+    assert (batch["request_counts"]["completed"], batches.world.calls) == (45, 0)
+
+
+class Stalling(FakeBatchProviders):
+    """The first answer to one call begins, and then nothing more of it comes."""
+
+    call = ""
+    stalled: FakeUpstreamResponse | None = None
+
+    def _faulty(self, call: str, act: Callable[[], Any]) -> UpstreamResponse:
+        if self.stalled is None and call.startswith(self.call):
+            self.stalled = FakeUpstreamResponse(b'{"data":', STALL)
+            return self.stalled
+        return super()._faulty(call, act)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["GET /batches?", "POST /files", "POST /batches", "GET /batches/batch_there0", "GET /files/file-there1/content"],
+)
+async def test_provider_that_stalls(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """What began to come is waited for no longer than its time, then the call is ended and made again later."""
+    monkeypatch.setattr(whole, "CALL_S", 0.01)
+    monkeypatch.setattr(whole, "PIECE_S", 0.01)
+    providers = Stalling(good)
+    providers.call = call
+    batches = whole_world(providers)
+
+    async with asyncio.timeout(20):
+        batch = await batches.run(await batches.create(all_requests()))
+
+    assert providers.stalled is not None
+    assert providers.stalled.is_cancelled
+    assert (batch["request_counts"]["completed"], batches.world.calls) == (45, 0)
+    assert ids(batches.lines_of(batch)) == NAMES
+
+
+async def test_upload_that_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its time as a whole; then the batch is handed over again."""
+    monkeypatch.setattr(whole, "UPLOAD_S", 0.01)
+
+    class Stuck(FakeBatchProviders):
+        uploads = 0
+
+        async def upload(self, *asked: Any) -> UpstreamResponse:
+            self.uploads += 1
+            if self.uploads == 1:
+                await asyncio.Event().wait()
+            return await super().upload(*asked)
+
+    batches = whole_world(Stuck(good))
+
+    async with asyncio.timeout(20):
+        batch = await batches.run(await batches.create(all_requests()))
 
     reason = "No answer from there in time."
     assert ("batch_upstream_failed", {"upstream": "there", "reason": reason}) in batches.world.log.lines
