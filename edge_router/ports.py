@@ -392,6 +392,14 @@ class BatchProviders(Protocol):
         ...
 
 
+class WorkQueue(Protocol):
+    """Where work waits for a consumer."""
+
+    async def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """JSON-like messages, at most a hundred. Raises StoreError when they were not taken, or nobody knows."""
+        ...
+
+
 class QueueMessage(Protocol):
     """A message that comes again unless it is done with. Delivered at least once."""
 

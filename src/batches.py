@@ -4,18 +4,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyodide.ffi import JsException
 from workers import DurableObject
 
 from adapters.bucket import R2Bucket
 from adapters.javascript import from_object, to_object
 from adapters.object_sql import ObjectSql
 from adapters.objects import answer_with, ask_object, call_of
+from adapters.runtime import CLOCK, ConsoleLog
 from edge_router.batches.book import BatchBook
+from edge_router.batches.sending import send_due
 from edge_router.batches.storing import file_key
 from edge_router.errors import StoreError
 
-MESSAGES_PER_SEND = 100  # what one call of a queue takes
-MESSAGES_PER_ALARM = 500
 LEASE_S = 1200.0  # more than the 15 minutes that a delivery may take
 
 
@@ -31,7 +32,7 @@ class Batches(DurableObject):
         self._storage = ctx.storage
         lease_s = float(getattr(env, "BATCH_LEASE_S", LEASE_S))
         self._book = BatchBook(ObjectSql(ctx.storage), lease_s=lease_s)
-        self._queue = env.BATCH_QUEUE
+        self._queue = CloudflareQueue(env.BATCH_QUEUE)
         self._bucket = R2Bucket(env.BATCH_FILES)
         self._wakes_at_s: float | None = None
 
@@ -44,15 +45,11 @@ class Batches(DurableObject):
         return answer_with(result)
 
     async def alarm(self, *_: Any) -> None:
-        """Sends what is due. A failure is raised: then the runtime calls again, and leases bring back what was lost."""
+        """Sends what is due. Any failure but the queue's is raised: then the runtime calls again."""
         self._wakes_at_s = None
         tenant = await self._storage.get("tenant")
-        now_s = time.time()
-        messages = [{**order, "tenant": tenant} for order in self._book.due(now_s, MESSAGES_PER_ALARM)]
-        for start in range(0, len(messages), MESSAGES_PER_SEND):
-            some = messages[start : start + MESSAGES_PER_SEND]
-            await self._queue.sendBatch([{"body": each, "contentType": "json"} for each in some])
-        expired = self._book.take_expired_files(now_s)
+        await send_due(self._book, self._queue, tenant, CLOCK, ConsoleLog())
+        expired = self._book.take_expired_files(time.time())
         if expired:
             await self._bucket.delete([file_key(tenant, file_id) for file_id in expired])
         await self._wake()
@@ -82,6 +79,19 @@ class DurableBooks:
             raise StoreError("The binding BATCHES is missing.")
         call = {"op": op, "tenant": tenant, "facts": facts}
         return await ask_object(self._namespace, tenant, call, what="batches", timeout_s=10.0)
+
+
+class CloudflareQueue:
+    """`WorkQueue` of Cloudflare Queues."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    async def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            await self._queue.sendBatch([{"body": each, "contentType": "json"} for each in messages])
+        except JsException as exc:
+            raise StoreError("The queue did not take what was sent.") from exc
 
 
 class WorkerMessage:

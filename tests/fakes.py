@@ -978,6 +978,19 @@ class FakeBatchProviders:
 
 
 @dataclass(slots=True)
+class FakeQueue:
+    """takes: how many calls it takes before it is down; None: all of them. `sent`: what each of those brought."""
+
+    takes: int | None = None
+    sent: list[list[Mapping[str, Any]]] = field(default_factory=list)
+
+    async def send(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        if len(self.sent) == self.takes:
+            raise StoreError("no queue")
+        self.sent.append(list(messages))
+
+
+@dataclass(slots=True)
 class FakeMessage:
     """A queue's message. outcome: what became of it; None: its consumer died."""
 

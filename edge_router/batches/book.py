@@ -14,6 +14,7 @@ from ..sql import Sql
 WINDOW_S = 24 * 3600
 MAX_OUT = 200  # chunks of one batch that are given out at a time
 MAX_LOSSES = 5  # of one chunk: how often its lease may run out
+SEND_AGAIN_S = 5.0  # what the queue did not take
 CANCEL_GRACE_S = 60.0  # for chunks that are being worked on when their batch ends early
 KEEP_BATCH_S = 30 * 24 * 3600  # after its end
 
@@ -352,6 +353,22 @@ class BatchBook:
         for row in self._sql.exec("SELECT id FROM batches WHERE status = 'in_progress' AND task IS NULL"):
             messages += self._due_chunks(str(row["id"]), now_s, limit - len(messages))
         return messages
+
+    def put_back(self, orders: Sequence[Json], *, now_s: float) -> None:
+        """What `due` gave out and the queue did not take is due again soon. Work that has begun goes on."""
+        soon_s = now_s + SEND_AGAIN_S
+        for order in orders:
+            if order["op"] == "answer":
+                self._sql.exec(
+                    f"UPDATE chunks SET state = {WAITING}, due_s = ?"
+                    f" WHERE batch = ? AND number = ? AND sent = ? AND state = {OUT} AND taken = 0",
+                    soon_s, order["batch"], order["chunk"], order["sent"],
+                )  # fmt: skip
+            else:
+                self._sql.exec(
+                    "UPDATE batches SET due_s = MIN(due_s, ?) WHERE id = ? AND task = ?",
+                    soon_s, order["batch"], order["op"],
+                )  # fmt: skip
 
     def wake_s(self, now_s: float) -> float | None:
         """When there will be something to do; None: when somebody asks for it."""
