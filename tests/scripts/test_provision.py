@@ -101,6 +101,15 @@ def test_first_time_and_again(account: Account) -> None:
     assert not any(secret in argument for call in account["calls"] for argument in call)
 
 
+def test_worker_of_another_configuration(account: Account) -> None:
+    """Every call says whose Worker it is for: without, wrangler takes the repository's own."""
+    account.provision("--apply")
+
+    assert account["calls"]
+    assert all(re.fullmatch(r"--config=.*/wrangler.toml", call[-1]) for call in account["calls"])
+    assert not any(f"--config={ROOT}/wrangler.toml" in call for call in account["calls"])
+
+
 def test_stopped_halfway(account: Account) -> None:
     """wrangler's own words are shown, and a second run goes on where the first one stopped."""
     account.set(fails=["queues"])
