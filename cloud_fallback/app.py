@@ -195,9 +195,9 @@ async def _mirror(
                     metrics.breaker_opened.labels(upstream.id).inc()
                     logger.warning("breaker_opened", upstream=upstream.id, model=model[:128])
                     await state.tell_opened(upstream.id, model)
-            for upstream_id, model in await state.opened_elsewhere():
+            for (upstream_id, model), age_s in (await state.opened_elsewhere()).items():
                 if upstream_id in upstreams:
-                    upstreams[upstream_id].open_by_hint(model)
+                    upstreams[upstream_id].open_by_hint(model, age_s)
             await budgets.mirror()
         except Exception:
             logger.exception("mirror_failed")

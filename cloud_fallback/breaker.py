@@ -4,6 +4,7 @@ closed -> open when at least half of the last calls failed; open -> half_open af
 success, back to open for twice as long after a failure.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
@@ -26,6 +27,7 @@ class Breaker:
         self._pause_s = FIRST_PAUSE_S
         self._open_until_s: float | None = None
         self._is_probing = False
+        self._succeeded_s = -math.inf
 
     @property
     def state(self) -> State:
@@ -55,6 +57,8 @@ class Breaker:
             self._is_probing = False
         if has_succeeded is None:
             return False
+        if has_succeeded:
+            self._succeeded_s = self._now_s()
         if self._open_until_s is not None:
             if not is_probe:  # it began before the breaker opened
                 return False
@@ -69,9 +73,11 @@ class Breaker:
             return False
         return self._open(FIRST_PAUSE_S)
 
-    def open_by_hint(self) -> None:
-        """Another replica found the upstream failing: one call of ours decides whether that holds here too."""
-        if self._open_until_s is None:
+    def open_by_hint(self, age_s: float) -> None:
+        """Another replica found the upstream failing, age_s ago: one call of ours decides whether that holds here too,
+        unless one has succeeded since.
+        """
+        if self._open_until_s is None and self._succeeded_s < self._now_s() - age_s:
             self._open_until_s = self._now_s()
 
     def _open(self, pause_s: float) -> bool:

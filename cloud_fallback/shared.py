@@ -33,8 +33,8 @@ class SharedState(Protocol):
         """A breaker has opened here."""
         ...
 
-    async def opened_elsewhere(self) -> list[tuple[str, str]]:
-        """(upstream, model) of breakers that opened lately."""
+    async def opened_elsewhere(self) -> dict[tuple[str, str], float]:
+        """(upstream, model) of other replicas' breakers that opened lately, and seconds since. Each is told once."""
         ...
 
     async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
@@ -77,8 +77,8 @@ class MemoryState:
     async def tell_opened(self, upstream: str, model: str) -> None:
         pass
 
-    async def opened_elsewhere(self) -> list[tuple[str, str]]:
-        return []
+    async def opened_elsewhere(self) -> dict[tuple[str, str], float]:
+        return {}
 
     async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
         return self._spent.add(usd)
@@ -103,6 +103,7 @@ class RedisState:
         )
         self._metrics = metrics
         self._nonces = Nonces()
+        self._known_hints: dict[str, str] = {}  # when each breaker opened, by us or told before
         self._spent = _Spent()
         self._unsent: dict[str, float] = {}
         self._down_until_s = 0.0
@@ -115,17 +116,23 @@ class RedisState:
         return stored is not None  # a key that is there already gives None, a failure _FAILED
 
     async def tell_opened(self, upstream: str, model: str) -> None:
-        key = f"{PREFIX}open"
-        await self._ask("hint", self._redis.hset, key, f"{upstream} {model}", time.time())
+        key, name, at_s = f"{PREFIX}open", f"{upstream} {model}", str(time.time())
+        self._known_hints[name] = at_s
+        await self._ask("hint", self._redis.hset, key, name, at_s)
         await self._ask("hint", self._redis.expire, key, HINT_TTL_S)
 
-    async def opened_elsewhere(self) -> list[tuple[str, str]]:
+    async def opened_elsewhere(self) -> dict[tuple[str, str], float]:
         found = await self._ask("hint", self._redis.hgetall, f"{PREFIX}open")
         if not isinstance(found, dict):
-            return []
-        since_s = time.time() - HINT_TTL_S
-        fresh = [name.partition(" ") for name, at_s in found.items() if float(at_s) >= since_s]
-        return [(upstream, model) for upstream, _, model in fresh]
+            return {}
+        known, self._known_hints = self._known_hints, found
+        hints = {}
+        for name, at_s in found.items():
+            age_s = time.time() - float(at_s)
+            if at_s != known.get(name) and age_s <= HINT_TTL_S:
+                upstream, _, model = name.partition(" ")
+                hints[upstream, model] = age_s
+        return hints
 
     async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
         own = self._spent.add(usd)

@@ -86,6 +86,9 @@ class Lease:
 
     def note_first_byte(self) -> None:
         self.health.latency.add(time.monotonic() - self.began_s)
+        if self.is_probe:  # others need not wait for the end of a stream
+            self._tell_breaker(has_succeeded=True)
+            self.is_probe = False
 
     def end(self, has_succeeded: bool | None) -> None:
         """None: nobody knows, the caller left."""
@@ -93,6 +96,9 @@ class Lease:
             return
         self.is_over = True
         self.upstream.bulkhead.leave()
+        self._tell_breaker(has_succeeded)
+
+    def _tell_breaker(self, has_succeeded: bool | None) -> None:
         counts = has_succeeded if self.upstream.breaks else None
         if self.health.breaker.leave(counts, is_probe=self.is_probe):
             self.upstream.opened.append(self.model_id)
@@ -130,10 +136,10 @@ class Upstream:
     def known_health(self) -> Mapping[str, Health]:
         return self._health
 
-    def open_by_hint(self, model_id: str) -> None:
+    def open_by_hint(self, model_id: str, age_s: float) -> None:
         """Another replica found it failing. What was never asked here is not made up."""
-        if model_id in self._health:
-            self._health[model_id].breaker.open_by_hint()
+        if self.breaks and model_id in self._health:
+            self._health[model_id].breaker.open_by_hint(age_s)
 
     def cost(self, model_id: str) -> float:
         """Seconds that one more call would wait, roughly."""

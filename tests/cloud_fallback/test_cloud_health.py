@@ -102,12 +102,25 @@ def test_hint() -> None:
     clock = FakeClock()
     hinted, open_ = Breaker(clock), opened(clock)
 
-    hinted.open_by_hint()
-    open_.open_by_hint()
+    hinted.open_by_hint(0.5)
+    open_.open_by_hint(0.5)
 
     assert (hinted.state, open_.state) == ("half_open", "open")
     call(hinted, True)
     assert hinted.state == "closed"
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(2.0, "closed"), (0.5, "half_open")])
+def test_hint_and_a_success(age_s: float, state: str) -> None:
+    """A call that succeeded here since knows better than the other replica."""
+    clock = FakeClock()
+    breaker = Breaker(clock)
+    call(breaker, True)
+    clock.now_s += 1.0
+
+    breaker.open_by_hint(age_s)
+
+    assert breaker.state == state
 
 
 async def test_bulkhead() -> None:

@@ -120,7 +120,7 @@ async def test_redis_goes_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
         assert await state.is_new("meanwhile", 60)
         await state.add_spent({"m": 1.0})
         assert not await state.is_up()
-        assert await state.opened_elsewhere() == []
+        assert await state.opened_elsewhere() == {}
     assert b'nearside_cloud_store_errors_total{operation="nonce"}' in metrics.exposition()
 
     with running_redis(port):
@@ -193,11 +193,11 @@ async def test_bug_in_the_telling(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     asked = asyncio.Event()
     failures = iter([RuntimeError("a bug")])
 
-    async def opened_elsewhere(self: MemoryState) -> list[tuple[str, str]]:
+    async def opened_elsewhere(self: MemoryState) -> dict[tuple[str, str], float]:
         for failure in failures:
             raise failure
         asked.set()
-        return [("nobody", "m")]
+        return {("nobody", "m"): 0.0}
 
     monkeypatch.setattr(MemoryState, "opened_elsewhere", opened_elsewhere)
     app = service(FakeUpstream())
@@ -237,7 +237,7 @@ async def test_process_by_itself() -> None:
     state = MemoryState()
     await state.tell_opened("up", "m")
 
-    assert (await state.opened_elsewhere(), await state.is_up()) == ([], True)
+    assert (await state.opened_elsewhere(), await state.is_up()) == ({}, True)
 
 
 async def test_task_that_loses_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,3 +260,17 @@ async def test_task_that_loses_a_cancellation(monkeypatch: pytest.MonkeyPatch) -
 
     assert task.cancelled()
     assert lost == 2
+
+
+async def test_hint_is_news_once(redis_url: str) -> None:
+    """One's own is none; another's is told once, and again when the breaker has opened again."""
+    one, two = replicas(redis_url)
+    hint = ("up", f"m{time.monotonic_ns()}")
+
+    await one.tell_opened(*hint)
+    heard = [hint in await each.opened_elsewhere() for each in (one, two, two)]
+    await one.tell_opened(*hint)
+
+    assert heard == [False, True, False]
+    assert hint in await two.opened_elsewhere()
+    await asyncio.gather(one.aclose(), two.aclose())
