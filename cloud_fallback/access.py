@@ -30,12 +30,18 @@ class Access:
             raise self._refused(exc.reason) from None
 
     async def check_body(self, signed: Signed | None, body: bytes) -> None:
-        """The digest, and that this call was not made before. Raises NotSigned."""
+        """The digest, and that this call was not made before. Raises NotSigned.
+
+        Nonces are forgotten with their signature's time, so a body that came later is refused too.
+        """
         if signed is None:
             return
         if not signed.covers(body):
             raise self._refused("digest")
-        if not await self._state.is_new(signed.nonce, signed.expires_at_s - time.time()):
+        left_s = signed.expires_at_s - time.time()
+        if left_s <= 0:
+            raise self._refused("time")
+        if not await self._state.is_new(signed.nonce, left_s):
             raise self._refused("replay")
 
     def _refused(self, reason: str) -> NotSigned:

@@ -112,7 +112,8 @@ class RedisState:
         if not self._nonces.is_new(nonce, ttl_s):
             return False
         key = f"{PREFIX}nonce:{nonce}"
-        stored = await self._ask("nonce", self._redis.set, key, "1", nx=True, ex=max(1, int(ttl_s) + 1))
+        kept_s = int(ttl_s) + 2  # longer than another process' question may be under way
+        stored = await self._ask("nonce", self._redis.set, key, "1", nx=True, ex=kept_s)
         return stored is not None  # a key that is there already gives None, a failure _FAILED
 
     async def tell_opened(self, upstream: str, model: str) -> None:

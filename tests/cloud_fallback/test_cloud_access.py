@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 
+from cloud_fallback.access import Access
+from cloud_fallback.errors import NotSigned
+from cloud_fallback.metrics import Metrics
+from cloud_fallback.shared import MemoryState
 from edge_router.signing import Key, sign
 from tests.cloud_fallback.harness import COMPLETION, KEY, FakeUpstream, call, service
 
@@ -82,6 +87,25 @@ async def test_replay() -> None:
 
     assert statuses == [200, 401, 200, 401]
     assert len(upstream.asked) == 2
+
+
+async def test_replay_with_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signature must hold when the body is there too: by then the first call's nonce may be forgotten."""
+    now_s = [1e9]
+    monkeypatch.setattr(time, "time", lambda: now_s[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    metrics = Metrics()
+    access = Access((NEW,), MemoryState(), metrics)
+    headers = Headers(signed())
+    await access.check_body(access.check_headers("POST", PATH, headers), BODY)
+
+    now_s[0] += 59
+    replayed = access.check_headers("POST", PATH, headers)
+    now_s[0] += 2
+    with pytest.raises(NotSigned):
+        await access.check_body(replayed, BODY)
+
+    assert b'nearside_cloud_refused_total{reason="time"} 1.0' in metrics.exposition()
 
 
 async def test_wrong_body_does_not_use_up_the_call() -> None:
