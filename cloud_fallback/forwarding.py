@@ -111,7 +111,7 @@ class Forwarder:
         self, call: Call, model: Model, reply: Reply, lease: Lease, exchange: Exchange, until_s: float
     ) -> Response:
         if reply.status != 200:
-            body = await self._read(reply, limit=MAX_ERROR_BYTES)
+            body = await self._read(reply, until_s, limit=MAX_ERROR_BYTES)
             raise failure_for_status(reply.status, body, reply.retry_after)
         if call.is_stream and reply.media_type == SSE:
             relay = StreamRelay(call.endpoint, model=model.id, choices=call.choices)
@@ -122,7 +122,7 @@ class Forwarder:
             return RelayedStream(relay, reply, first, exchange, note, self._drain, idle_s=idle_s, logger=self._logger)
         if reply.media_type != "application/json":
             raise UpstreamError("The upstream's answer has the wrong content type.")
-        body = await self._read(reply, limit=MAX_ANSWER_BYTES)
+        body = await self._read(reply, until_s, limit=MAX_ANSWER_BYTES)
         answer = check_plain(call.endpoint, body)
         await reply.aclose()
         lease.note_first_byte()
@@ -194,11 +194,11 @@ class Forwarder:
             exchange.prompt_cache_percent = hit_percent(usage)
         return True
 
-    async def _read(self, reply: Reply, *, limit: int) -> bytes:
-        """The body, at most `limit` bytes of it when the status is an error. Raises GatewayError."""
+    async def _read(self, reply: Reply, until_s: float, *, limit: int) -> bytes:
+        """The body; of an error what came by `until_s`, up to `limit` bytes. Raises GatewayError."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.stream_idle_s) as idle:
+            async with asyncio.timeout_at(until_s), asyncio.timeout(self._settings.stream_idle_s) as idle:
                 async for chunk in reply.chunks:
                     body += chunk
                     if len(body) > limit:
@@ -210,7 +210,7 @@ class Forwarder:
             if reply.status != 200:
                 return bytes(body)
             if isinstance(exc, TimeoutError):
-                raise UpstreamTimeout("The upstream's answer fell silent.") from None
+                raise UpstreamTimeout("The upstream's answer fell silent or took too long.") from None
             raise
         return bytes(body)
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +382,37 @@ async def test_budget_of_a_day(app: Callable[..., Any]) -> None:
 
 LONG = "x" * 40  # ten tokens, where the day of `rich` has four
 UNCOUNTED = (200, json.dumps({"choices": [{"message": {"content": LONG}}]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "begin", "expected"),
+    [
+        pytest.param(200, b"", (504, "upstream_timeout"), id="an answer"),
+        pytest.param(500, b"", (502, "upstream_error"), id="an error"),
+        pytest.param(400, b'{"error": {"code": "bad"}}', (400, "bad"), id="a rejection"),
+    ],
+)
+async def test_body_that_trickles(
+    status: int, begin: bytes, expected: tuple[int, str], app: Callable[..., Any]
+) -> None:
+    """A body that never falls silent and never ends has until first_byte_timeout_s; of an error counts what came."""
+
+    class Trickle(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield begin
+            while True:
+                await asyncio.sleep(0.01)
+                yield b" "
+
+    class Trickling(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(status, headers={"content-type": "application/json"}, stream=Trickle())
+
+    made = app(Trickling(), attempts=1, first_byte_timeout_s=0.3, stream_idle_s=60.0)
+    async with asyncio.timeout(10):
+        answers = [await ask(made, "narrow") for _ in range(2)]  # the second finds the only place free again
+
+    assert [(answer.status_code, answer.json()["error"]["code"]) for answer in answers] == [expected] * 2
 
 
 @pytest.mark.parametrize(
