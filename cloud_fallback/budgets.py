@@ -39,6 +39,8 @@ class Budgets:
     async def mirror(self) -> None:
         """Tells the others, and hears from them."""
         sent, self._unsent = self._unsent, {}
+        for entry, usd in sent.items():  # until the answer is there
+            self._today[entry] = self._today.get(entry, 0.0) + usd
         self._today = await self._state.add_spent(sent)
 
     def _spent(self, entry: str) -> float:

@@ -1,11 +1,13 @@
 """What the replicas of one deployment know together: used nonces, sick upstreams, money spent. Redis, or memory alone.
 
 Redis is asked within STORE_TIMEOUT_S and left alone for RETRY_S after a failure. Meanwhile each process goes on with
-what it knows itself: a call may then be replayed once at every other process, within its minute. Failures are counted.
+what it knows itself: a call may then be replayed once at every other process, within its minute; money that the others
+spent until then still counts. Failures are counted.
 """
 
 import asyncio
 import time
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
@@ -81,7 +83,8 @@ class MemoryState:
         return {}
 
     async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
-        return self._spent.add(usd)
+        self._spent.add(usd)
+        return self._spent.by_model()
 
     async def is_up(self) -> bool:
         return True
@@ -105,7 +108,6 @@ class RedisState:
         self._nonces = Nonces()
         self._known_hints: dict[str, str] = {}  # when each breaker opened, by us or told before
         self._spent = _Spent()
-        self._unsent: dict[str, float] = {}
         self._down_until_s = 0.0
 
     async def is_new(self, nonce: str, ttl_s: float) -> bool:
@@ -136,21 +138,18 @@ class RedisState:
         return hints
 
     async def add_spent(self, usd: Mapping[str, float]) -> dict[str, float]:
-        own = self._spent.add(usd)
-        for model, amount in usd.items():
-            self._unsent[model] = self._unsent.get(model, 0.0) + amount
-        sent, self._unsent = self._unsent, {}
-        key = f"{PREFIX}spent:{_today()}"
+        self._spent.add(usd)
+        day = self._spent.day
+        key = f"{PREFIX}sums:{day}"
         pipeline = self._redis.pipeline(transaction=True)
-        for model, amount in sent.items():
-            pipeline.hincrbyfloat(key, model, amount)
+        for name, amount in self._spent.own().items():
+            pipeline.hset(key, name, str(amount))
         pipeline.expire(key, SPEND_TTL_S)
         pipeline.hgetall(key)
         answers = await self._ask("spent", pipeline.execute)
-        if not isinstance(answers, list):
-            self._unsent = sent
-            return own
-        return {model: float(amount) for model, amount in answers[-1].items()}
+        if isinstance(answers, list):
+            self._spent.hear(day, answers[-1])
+        return self._spent.by_model()
 
     async def is_up(self) -> bool:
         return await self._ask("ping", self._redis.ping) is True
@@ -177,18 +176,37 @@ _FAILED = object()
 
 
 class _Spent:
-    """US dollars of today by model."""
+    """US dollars of today: a sum for each `process:model`, which only that process changes.
+
+    So a sum may be told twice, and of two the larger is the newer.
+    """
 
     def __init__(self) -> None:
-        self._day = _today()
-        self._usd: dict[str, float] = {}
+        self.day = _today()
+        self._sums: dict[str, float] = {}
+        self._process = uuid.uuid4().hex
 
-    def add(self, usd: Mapping[str, float]) -> dict[str, float]:
-        if self._day != _today():
-            self._day, self._usd = _today(), {}
+    def add(self, usd: Mapping[str, float]) -> None:
+        if self.day != _today():
+            self.day, self._sums = _today(), {}
         for model, amount in usd.items():
-            self._usd[model] = self._usd.get(model, 0.0) + amount
-        return dict(self._usd)
+            name = f"{self._process}:{model}"
+            self._sums[name] = self._sums.get(name, 0.0) + amount
+
+    def own(self) -> dict[str, float]:
+        return {name: amount for name, amount in self._sums.items() if name.startswith(self._process)}
+
+    def hear(self, day: str, sums: Mapping[str, str]) -> None:
+        if day == self.day:
+            for name, amount in sums.items():
+                self._sums[name] = max(self._sums.get(name, 0.0), float(amount))
+
+    def by_model(self) -> dict[str, float]:
+        usd: dict[str, float] = {}
+        for name, amount in self._sums.items():
+            model = name.partition(":")[2]
+            usd[model] = usd.get(model, 0.0) + amount
+        return usd
 
 
 def _today() -> str:
