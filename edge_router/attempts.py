@@ -22,7 +22,7 @@ class Attempt:
     flight: name of the cloud call that it shares. has_answered: the region's own service sent headers.
     answered_by: the model, unless the region's service answered with a fallback of its own that the catalog knows.
     is_fallback: it did, known or not.
-    collapsed: the answer is that of another caller's call. is_beaten: a hedge was faster.
+    collapsed: it reads another caller's call along. is_beaten: a hedge was faster.
     """
 
     model: Model
@@ -40,6 +40,9 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.answered_by = self.model
+
+    def join(self) -> None:
+        self.collapsed = True
 
     @property
     def label(self) -> str:

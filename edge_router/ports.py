@@ -156,8 +156,10 @@ class Vectors(Protocol):
 class Flights(Protocol):
     """Single flight: one call per key at a time, which all who ask meanwhile, or just after, read along.
 
-    Both kinds of call return the answer, any status, and whether it is another caller's. They raise StoreError when
-    the flight itself fails: the caller then goes alone. A flight that fails later raises FlightLost where it is read.
+    Both kinds of call return the answer, any status. They raise StoreError when the flight itself fails: the caller
+    then goes alone. A flight that fails later raises FlightLost where it is read.
+
+    on_join: called when the call turns out to be another caller's, before its answer or failure is known.
     """
 
     async def claim(self, key: str, for_s: float) -> bool:
@@ -168,14 +170,21 @@ class Flights(Protocol):
         ...
 
     async def post(
-        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
-    ) -> tuple[UpstreamResponse, bool]:
+        self,
+        key: str,
+        region: Region,
+        path: str,
+        body: str,
+        headers: Mapping[str, str],
+        *,
+        on_join: Callable[[], None],
+    ) -> UpstreamResponse:
         """A call of `CloudRegions`. Raises UpstreamError as well, CloudUnavailable when the region can't be reached."""
         ...
 
     async def run(
-        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
-    ) -> tuple[UpstreamResponse, bool]:
+        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str, on_join: Callable[[], None]
+    ) -> UpstreamResponse:
         """A call of `EdgeModels`. Raises UpstreamError as well."""
         ...
 

@@ -223,7 +223,7 @@ class Upstreams:
         is_timed = False
         try:
             result = await self._timed(tries, at, make, self._settings.cloud_timeout_s)
-            is_timed = not at.collapsed
+            is_timed = True
         except asyncio.CancelledError:
             # What was late enough to be doubled would have taken this long at least. A hedge had no such time.
             is_timed = at.is_beaten and not at.is_hedge
@@ -242,7 +242,7 @@ class Upstreams:
             self._leave_flight(at)
             if at.rtt_ms is not None and not at.collapsed:
                 self._fleet.note_rtt(location, at.region, at.rtt_ms)
-            if is_timed:
+            if is_timed and not at.collapsed:
                 took_ms = self._clock.elapsed_ms() - started_ms
                 self._fleet.note_time(location, tries.call.kind, at.label, took_ms)
 
@@ -258,7 +258,7 @@ class Upstreams:
         else:
             return result
         finally:
-            if is_timed:
+            if is_timed and not at.collapsed:
                 took_ms = self._clock.elapsed_ms() - started_ms
                 self._fleet.note_time(tries.call.report.location, tries.call.kind, at.label, took_ms)
 
@@ -290,11 +290,9 @@ class Upstreams:
         if flight_key and self._settings.single_flight == "all":
             name = _flight_name(call, at, flight_key)
             try:
-                response, at.collapsed = await self._flights.run(name, model_id, inputs, affinity=affinity)
+                return await self._flights.run(name, model_id, inputs, affinity=affinity, on_join=at.join)
             except StoreError as exc:
                 self._note_failed_flight(call, exc)
-            else:
-                return response
         at.collapsed = False
         return await self._edge.run(model_id, inputs, affinity=affinity)
 
@@ -305,17 +303,16 @@ class Upstreams:
             at.flight = _flight_name(call, at, flight_key)
             self._sharing[at.flight] += 1
             try:
-                response, at.collapsed = await self._flights.post(
+                return await self._flights.post(
                     at.flight,
                     region,
                     cloud_api.CHAT_PATH,
                     body,
                     self._headers(call, body, self._settings.cloud_timeout_s),
+                    on_join=at.join,
                 )
             except StoreError as exc:
                 self._note_failed_flight(call, exc)
-            else:
-                return response
         at.collapsed = False
         return await self._cloud.post(region, cloud_api.CHAT_PATH, body, self._headers(call, body, at.limit_s))
 

@@ -323,10 +323,13 @@ class FakeCloudRegions:
 
 @dataclass(slots=True)
 class FakeFlights:
-    """Single flight: alone through `cloud` and `edge`, or another caller's `landed` answer, or down."""
+    """Single flight: alone through `cloud` and `edge`, or another caller's `landed` answer, or down.
+
+    landed: an error is how the other caller's call fails; STALL: it goes on for ever.
+    """
 
     cloud: FakeCloudRegions
-    landed: FakeUpstreamResponse | None = None
+    landed: FakeUpstreamResponse | Exception | Literal["stall"] | None = None
     is_down: bool = False
     keys: list[str] = field(default_factory=list)
     claims: set[str] = field(default_factory=set)
@@ -342,26 +345,38 @@ class FakeFlights:
         return True
 
     async def post(
-        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
-    ) -> tuple[FakeUpstreamResponse, bool]:
-        joined = self._join(key)
-        response = joined or await self.cloud.post(region, path, body, headers)
+        self,
+        key: str,
+        region: Region,
+        path: str,
+        body: str,
+        headers: Mapping[str, str],
+        *,
+        on_join: Callable[[], None],
+    ) -> FakeUpstreamResponse:
+        response = await self._join(key, on_join) or await self.cloud.post(region, path, body, headers)
         response.keep_headers((*ANSWER_HEADERS, WAITED_HEADER))
-        return response, joined is not None
+        return response
 
     async def run(
-        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
-    ) -> tuple[FakeUpstreamResponse, bool]:
+        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str, on_join: Callable[[], None]
+    ) -> FakeUpstreamResponse:
         assert self.edge is not None
-        joined = self._join(key)
-        return (joined, True) if joined else (await self.edge.run(model_id, inputs, affinity=affinity), False)
+        return await self._join(key, on_join) or await self.edge.run(model_id, inputs, affinity=affinity)
 
-    def _join(self, key: str) -> FakeUpstreamResponse | None:
+    async def _join(self, key: str, on_join: Callable[[], None]) -> FakeUpstreamResponse | None:
         self.keys.append(key)
         if self.is_down:
             raise StoreError("no flight")
-        if self.landed is not None:
-            self.landed.keeps = False
+        if self.landed is None:
+            return None
+        on_join()
+        if isinstance(self.landed, Exception):
+            raise self.landed
+        if isinstance(self.landed, str):
+            await asyncio.Event().wait()
+        assert isinstance(self.landed, FakeUpstreamResponse)
+        self.landed.keeps = False
         return self.landed
 
 

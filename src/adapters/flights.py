@@ -40,32 +40,39 @@ class DurableFlights:
         return granted is True
 
     async def post(
-        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
-    ) -> tuple["SharedResponse", bool]:
+        self,
+        key: str,
+        region: Region,
+        path: str,
+        body: str,
+        headers: Mapping[str, str],
+        *,
+        on_join: Callable[[], None],
+    ) -> "SharedResponse":
         place = {"id": region.id, "url": region.url}
-        response, joins = await self._join(
-            key, {"cloud": {"region": place, "path": path, "body": body, "headers": dict(headers)}}
-        )
+        call = {"cloud": {"region": place, "path": path, "body": body, "headers": dict(headers)}}
+        response = await self._join(key, call, on_join)
         if response.head.failure == "unreachable":
             raise CloudUnavailable(f"The cloud region {region.id} could not be reached.")
-        return response, joins
+        return response
 
     async def run(
-        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str
-    ) -> tuple["SharedResponse", bool]:
-        response, joins = await self._join(
-            key, {"edge": {"model_id": model_id, "inputs": inputs, "affinity": affinity}}
-        )
+        self, key: str, model_id: str, inputs: Mapping[str, Any], *, affinity: str, on_join: Callable[[], None]
+    ) -> "SharedResponse":
+        call = {"edge": {"model_id": model_id, "inputs": inputs, "affinity": affinity}}
+        response = await self._join(key, call, on_join)
         if response.head.failure == "unreachable":
             raise UpstreamError("Workers AI could not be reached.", code="edge_unavailable")
-        return response, joins
+        return response
 
-    async def _join(self, key: str, call: Mapping[str, Any]) -> tuple["SharedResponse", bool]:
+    async def _join(self, key: str, call: Mapping[str, Any], on_join: Callable[[], None]) -> "SharedResponse":
         """Raises StoreError when the flight fails before the upstream's headers, else what the upstream did."""
         answer = None
         try:
             answer = await self._accepted(key, {"timeout_s": self._timeout_s, **call})
             joins = answer.header(ROLE_HEADER) == "joins"
+            if joins:
+                on_join()
             response = SharedResponse(answer, keeps=not joins)
             await response.begin()
         except BaseException as exc:
@@ -74,7 +81,7 @@ class DurableFlights:
             if isinstance(exc, JsException | TimeoutError | FlightLost):
                 raise StoreError(f"The flight failed: {type(exc).__name__}") from exc
             raise
-        return response, joins
+        return response
 
     async def _accepted(self, key: str, facts: Mapping[str, Any]) -> JsUpstreamResponse:
         """The object's answer, as soon as it says that it listens. Raises TimeoutError."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +13,6 @@ from edge_router.cloud_api import REGION_HEADER
 from edge_router.errors import CloudUnavailable, FlightLost, UpstreamError
 from edge_router.ports import Store
 from edge_router.replies import Reply
-from edge_router.settings import Region
 from tests.edge_router.harness import (
     CLOUD_FAST,
     COMPLEX_PROMPT,
@@ -945,10 +944,10 @@ async def test_caller_who_is_to_store_a_shared_answer(stream: bool) -> None:
     """Because the one who asked first has left."""
 
     class Heir(FakeFlights):
-        async def post(self, *args: Any) -> tuple[FakeUpstreamResponse, bool]:
-            response, joined = await FakeFlights.post(self, *args)
+        async def post(self, *args: Any, on_join: Callable[[], None]) -> FakeUpstreamResponse:
+            response = await FakeFlights.post(self, *args, on_join=on_join)
             response.keeps = True
-            return response, joined
+            return response
 
     world = World(single_flight="cloud")
     landed = FakeUpstreamResponse.plain(completion("Shared."))
@@ -1048,12 +1047,10 @@ async def test_stream_that_is_lost_half_way() -> None:
 class FlightsThatLandBadly(FakeFlights):
     """The first call shares a failed answer; then the flights are down."""
 
-    async def post(
-        self, key: str, region: Region, path: str, body: str, headers: Mapping[str, str]
-    ) -> tuple[FakeUpstreamResponse, bool]:
+    async def post(self, *args: Any, on_join: Callable[[], None]) -> FakeUpstreamResponse:
         self.is_down = bool(self.keys)
         self.landed = FakeUpstreamResponse.plain({}, status=500)
-        return await FakeFlights.post(self, key, region, path, body, headers)
+        return await FakeFlights.post(self, *args, on_join=on_join)
 
 
 async def test_caller_who_goes_alone_after_a_shared_failure() -> None:

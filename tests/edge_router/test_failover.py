@@ -4,12 +4,16 @@ import asyncio
 import json
 import random
 import secrets
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
-from edge_router.errors import CloudUnavailable
+from edge_router.breaker import CONSECUTIVE
+from edge_router.errors import CloudUnavailable, StoreError, UpstreamError, UpstreamTimeout
 from edge_router.hedging import BURST
+from edge_router.settings import Region
 from edge_router.signing import parse_keys, verify
 from tests.edge_router.harness import (
     COMPLEX_PROMPT,
@@ -25,7 +29,7 @@ from tests.edge_router.harness import (
     streamed_text,
     text_of,
 )
-from tests.fakes import STALL, CloudCall, FakeUpstreamResponse, RunningClock
+from tests.fakes import STALL, CloudCall, FakeFlights, FakeUpstreamResponse, RunningClock
 
 KEYS = "new:" + "ab" * 32 + ",old:" + "cd" * 32
 OURS = {"nearside-cloud-region": "x"}  # on every answer of the service itself
@@ -44,6 +48,12 @@ class Slow:
         kind = FakeUpstreamResponse.stream if call.body.get("stream") else FakeUpstreamResponse
         self.given.append(kind(*self.steps))
         return self.given[-1]
+
+
+def frankfurt_down(call: CloudCall) -> FakeUpstreamResponse:
+    if call.region_id == "fra":
+        raise CloudUnavailable("down")
+    return answer_cloud(call)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -293,6 +303,54 @@ async def test_late_call_that_several_wait_for() -> None:
 
     assert "iad" not in shared
     assert "iad" in [call.region_id for call in world.cloud.calls]
+
+
+async def test_late_call_of_another_caller() -> None:
+    """Is not doubled by who reads it along, in another isolate as well."""
+    world = World(single_flight="cloud", clock=RunningClock(), timeout_s=0.1)
+    world.flights = FakeFlights(world.cloud)
+    asking = Asking(world)
+    await asking.settle()
+    world.flights.landed = STALL
+    reply = await asking.ask(use_cache=True)
+
+    assert reply.status == 504
+    assert "hedged" not in world.log.names()
+
+
+class FrankfurtFails(FakeFlights):
+    """Its calls are other callers', and fail."""
+
+    failure: Any = None
+
+    async def post(self, key: str, region: Region, *args: Any, on_join: Callable[[], None]) -> FakeUpstreamResponse:
+        self.landed = self.failure if region.id == "fra" else None
+        return await FakeFlights.post(self, key, region, *args, on_join=on_join)
+
+
+@pytest.mark.parametrize(
+    ("failure", "next_region"),
+    [
+        pytest.param(CloudUnavailable("down"), "fra", id="unreachable"),
+        pytest.param(UpstreamError("gone", code="stream_cut"), "fra", id="broken"),
+        pytest.param(UpstreamTimeout("late"), "fra", id="its time is over"),
+        pytest.param(STALL, "fra", id="the reader's time is over"),
+        pytest.param(StoreError("lost"), "iad", id="lost, and failed alone"),
+    ],
+)
+async def test_shared_calls_that_fail(failure: Any, next_region: str) -> None:
+    """Count once, for who made them: their readers close no region, unless they went alone."""
+    world = World(single_flight="cloud", timeout_s=0.02)
+    flights = world.flights = FrankfurtFails(world.cloud)
+    asking = Asking(world)
+    flights.failure = failure
+    world.cloud.handler = frankfurt_down
+    for number in range(CONSECUTIVE):
+        assert (await asking.ask(use_cache=True, seed=number)).status == 200
+    world.cloud.handler = answer_cloud
+    reply = await asking.ask()
+
+    assert reply.headers["nearside-cloud-region"] == next_region
 
 
 async def test_what_hedging_is_worth() -> None:

@@ -1,6 +1,7 @@
 """A tenant with a budget, from the caller's side: what is let through, what it costs, and what happens when not."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from edge_router.caching.policy import Lifetimes
 from edge_router.cloud_api import REGION_HEADER
 from edge_router.embeddings import TEXTS_PER_CALL
 from edge_router.endpoints import CONCURRENT_CALLS
-from edge_router.errors import UpstreamError
+from edge_router.errors import UpstreamError, UpstreamTimeout
 from edge_router.metrics.cells import Cell
 from edge_router.ports import Clock
 from edge_router.replies import Reply
@@ -280,13 +281,21 @@ async def test_models_that_were_asked_before_another_answered() -> None:
     assert await spent(around) == CLOUD_COST
 
 
-async def test_shared_call_that_broke() -> None:
+@pytest.mark.parametrize(
+    ("landed", "status"),
+    [
+        pytest.param(FakeUpstreamResponse(UpstreamError("gone")), 502, id="while it is read"),
+        pytest.param(UpstreamTimeout("late"), 504, id="before it answers"),
+        pytest.param(STALL, 504, id="when its reader has no more time"),
+    ],
+)
+async def test_shared_call_that_broke(landed: Any, status: int) -> None:
     """Is paid for by who made it."""
-    around = world(single_flight="cloud", regions=(FRANKFURT,))
-    around.flights = FakeFlights(around.cloud, landed=FakeUpstreamResponse(UpstreamError("gone")))
+    around = world(single_flight="cloud", regions=(FRANKFURT,), timeout_s=0.02)
+    around.flights = FakeFlights(around.cloud, landed=landed)
     reply = await ask(around, chat_body(**TO_CLOUD))
 
-    assert reply.status == 502
+    assert reply.status == status
     assert await spent(around) == NOTHING
 
 
@@ -456,10 +465,10 @@ async def test_shared_answer(stream: bool) -> None:
     class Passed(FakeFlights):
         keeps = False
 
-        async def post(self, *args: Any) -> tuple[FakeUpstreamResponse, bool]:
-            response, joined = await super().post(*args)
+        async def post(self, *args: Any, on_join: Callable[[], None]) -> FakeUpstreamResponse:
+            response = await super().post(*args, on_join=on_join)
             response.keeps = self.keeps
-            return response, joined
+            return response
 
     costs = []
     for keeps in (False, True):
