@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-_FIELDS = frozenset({"use_cache", "temperature", "tools", "functions", "cache_ttl_s", "cache_tags"})
+_PROBABILITIES = ("logprobs", "top_logprobs")
+_FIELDS = frozenset({"use_cache", "temperature", "tools", "functions", "cache_ttl_s", "cache_tags", *_PROBABILITIES})
 _FRESH_ONLY = frozenset({"no-cache", "no-store"})
 
 
@@ -47,14 +48,14 @@ def read_directives(body: Mapping[str, Any], cache_control: str | None) -> Direc
     """`use_cache`, the sampling parameters and `Cache-Control`, in that order of strength.
 
     body: validated. An explicit temperature above 0 asks for variety, so it is not cached unless `use_cache` says so.
-    Tools: their calls have effects, so they are not cached by default either.
+    Tools: their calls have effects, so they are not cached by default either. What a stored answer lacks, the
+    probabilities of its tokens, is asked of a model, whatever `use_cache` says.
     """
     if not cache_control and body.keys().isdisjoint(_FIELDS):  # most requests
         return DEFAULT
     wanted = body.get("use_cache")
-    allowed = wanted is not False and (
-        bool(wanted) or not ((body.get("temperature") or 0) > 0 or body.get("tools") or body.get("functions"))
-    )
+    by_default = not ((body.get("temperature") or 0) > 0 or body.get("tools") or body.get("functions"))
+    allowed = (by_default if wanted is None else bool(wanted)) and not any(map(body.get, _PROBABILITIES))
     said = _parse_cache_control(cache_control) if cache_control else {}
     max_age_s = _seconds(said, "max-age")
     max_stale_s = inf if said.get("max-stale") == "" else _seconds(said, "max-stale")

@@ -965,6 +965,7 @@ async def test_caller_who_is_to_store_a_shared_answer(stream: bool) -> None:
     ("fields", "headers"),
     [
         pytest.param({"use_cache": False}, {}, id="not to be stored"),
+        pytest.param({"logprobs": True}, {}, id="with probabilities"),
         pytest.param({}, {"cache-control": "no-cache"}, id="to be fresh"),
         pytest.param({}, {"cache-control": "max-age=5"}, id="not to be older than"),
     ],

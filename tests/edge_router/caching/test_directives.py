@@ -33,6 +33,11 @@ WANTED = Directives(tool_calls=True)
         pytest.param({"tools": [{}]}, None, NEITHER, id="tools"),
         pytest.param({"tools": [{}], "use_cache": True}, None, WANTED, id="tools, but use_cache"),
         pytest.param({"tools": []}, None, BOTH, id="no tools"),
+        pytest.param({"logprobs": True}, None, NEITHER, id="probabilities"),
+        pytest.param(
+            {"top_logprobs": 2, "use_cache": True}, None, replace(NEITHER, tool_calls=True), id="and use_cache"
+        ),
+        pytest.param({"logprobs": False, "top_logprobs": None}, None, BOTH, id="no probabilities"),
         pytest.param({}, "no-cache", STORE_ONLY, id="no-cache"),
         pytest.param({}, "No-Cache", STORE_ONLY, id="case does not matter"),
         pytest.param({}, "no-store", NEITHER, id="no-store"),
@@ -54,7 +59,7 @@ WANTED = Directives(tool_calls=True)
     ],
 )
 def test_directives(fields: dict[str, Any], cache_control: str | None, expected: Directives) -> None:
-    """`use_cache` false is final; then temperature and tools; then `Cache-Control`."""
+    """`use_cache` false and probabilities are final; then temperature and tools; then `Cache-Control`."""
     assert read_directives(chat_body(**fields), cache_control) == expected
 
 
