@@ -94,7 +94,10 @@ class Upstreams:
         at.has_answered = response.header(cloud_api.REGION_HEADER) is not None
         at.rtt_ms = cloud_api.rtt_ms(response, self._clock.elapsed_ms() - started_ms)
         if response.status != 200:
-            raise await cloud_api.error_of(response, at.label)
+            try:
+                raise await cloud_api.error_of(response, at.label)
+            finally:
+                await response.cancel()  # it may not be read to its end
         await self._note_who_answered(call, at, response)
         return response
 
@@ -117,7 +120,10 @@ class Upstreams:
         if response.status == 200:
             return response
         after_s = cloud_api.retry_after_s(response)
-        error = workers_ai.parse_error(response.status, await response.text(), retry_after_s=after_s)
+        try:
+            error = workers_ai.parse_error(response.status, await response.text(), retry_after_s=after_s)
+        finally:
+            await response.cancel()
         if isinstance(error, EdgeClosed):
             self._allowance.use_up()
             raise self._allowance.error()

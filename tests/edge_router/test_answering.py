@@ -19,6 +19,7 @@ from tests.edge_router.harness import (
     DONE,
     EDGE_LARGE,
     EDGE_SMALL,
+    FRANKFURT,
     MODELS,
     SIMPLE_PROMPT,
     TRACEPARENT,
@@ -883,6 +884,28 @@ async def test_stream_whose_only_event_is_its_end() -> None:
 
     assert finish_reasons(chunks) == ["content_filter"]
     assert await world.kept() == []
+
+
+@pytest.mark.parametrize("model", [EDGE_SMALL, CLOUD_FAST], ids=["edge", "cloud"])
+async def test_error_that_never_ends(model: Model) -> None:
+    """Is no longer listened to when the attempt's time is over."""
+    endless = FakeUpstreamResponse(b'{"error":', STALL, status=500, headers={REGION_HEADER: "fra"})
+    world = World(models=(model,), regions=(FRANKFURT,), timeout_s=TINY_S)
+    world.edge, world.cloud = edge(lambda call: endless), cloud(lambda call: endless)
+    reply = await world.ask({**TO_CLOUD, "model": model.id})
+
+    assert reply.status == 504
+    assert endless.is_cancelled
+
+
+async def test_error_that_is_not_the_service_s() -> None:
+    """What a proxy says is not read, and ended."""
+    foreign = FakeUpstreamResponse.plain("<html>", status=500)
+    world = World(cloud=cloud(lambda call: foreign))
+    await world.ask({**TO_CLOUD, "model": CLOUD_FAST.id})
+
+    assert foreign.is_cancelled
+    assert not foreign.is_read.is_set()
 
 
 # Single flight
