@@ -10,10 +10,12 @@ from .errors import CloudUnavailable, StoreError
 from .fleet import Fleet
 from .location import Location
 from .ports import Background, Clock, CloudRegions, Log, Store
+from .timers import Deadline
 
 EXCHANGE_EVERY_S: Final = 10.0
 HINT_S: Final = 60.0  # for so long a region counts as suspect that another isolate found failing
 MEASURE_EVERY_S: Final = 300.0
+PROBE_S: Final = 2.0  # a region that hangs keeps no other from being measured
 MAX_PLACES: Final = 64  # an isolate lies at one; only emulated geography has more
 
 
@@ -59,12 +61,13 @@ class RegionWatch:
             try:
                 for is_counted in (False, True):
                     started_ms = self._clock.elapsed_ms()
-                    response = await self._cloud.probe(region)
+                    async with Deadline(self._clock, PROBE_S):
+                        response = await self._cloud.probe(region)
                     rtt_ms = self._clock.elapsed_ms() - started_ms - (cloud_api.own_ms(response) or 0.0)
                     await response.cancel()
                     if is_counted and response.status == 200:
                         self._fleet.note_rtt(location, region, max(0.0, rtt_ms))
-            except CloudUnavailable:
+            except (CloudUnavailable, TimeoutError):
                 continue
 
     def _is_due(self, last_s: dict[str, float], colo: str, every_s: float) -> bool:

@@ -1,5 +1,6 @@
 """Hints between isolates, and round trips measured behind the calls."""
 
+import asyncio
 import json
 
 import pytest
@@ -126,6 +127,24 @@ async def test_region_that_can_not_be_measured() -> None:
     await isolate.look()
 
     assert isolate.fleet.rtt_ms(PARIS, VIRGINIA) is None
+
+
+async def test_region_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps no other from being measured."""
+    monkeypatch.setattr(region_watch, "PROBE_S", 0.01)
+    isolate = Isolate(MemoryStore(), FakeClock())
+    answer = isolate.cloud.probe
+
+    async def probe(region: Region) -> FakeUpstreamResponse:
+        if region is FRANKFURT:
+            await asyncio.Event().wait()
+        return await answer(region)
+
+    isolate.cloud.probe = probe  # type: ignore[method-assign]  # one test's own failure
+    await isolate.look()
+
+    assert isolate.fleet.rtt_ms(PARIS, FRANKFURT) is None
+    assert isolate.fleet.rtt_ms(PARIS, VIRGINIA) == 0.0
 
 
 async def test_many_places(monkeypatch: pytest.MonkeyPatch) -> None:
