@@ -204,12 +204,9 @@ class Answering:
             call.report.cache = "stale"
             return None
         call.report.cache = "hit"
-        replayed = self._replay(call, key, entry, tier)
-        if replayed is None:
-            call.report.cache = "miss"
-        elif freshness == "stale" and asked.store and not asked.only_if_cached and self._refreshes.claim_here(key):
+        if freshness == "stale" and asked.store and not asked.only_if_cached and self._refreshes.claim_here(key):
             call.background.run(self._refresh(call, Keeping(key, asked, replaces=entry)))
-        return replayed
+        return self._replay(call, key, entry, tier)
 
     def _fall_back(
         self,
@@ -226,10 +223,7 @@ class Answering:
             return None
         call.report.failed_status = error.status
         call.report.cloud_region = call.report.cloud_rtt_ms = None  # of a region that failed
-        replayed = self._replay(call, key, *found)
-        if replayed is None:
-            call.report.failed_status = None
-        return replayed
+        return self._replay(call, key, *found)
 
     async def _refresh(self, call: ChatCall, keeping: Keeping) -> None:
         """Asks a model again for an entry that was served stale. After the response; never raises."""
@@ -276,26 +270,12 @@ class Answering:
         await self._services.semantic.forget(tenant, key)
         await self._statistics.false_hit(tenant)
 
-    def _replay_hit(self, call: ChatCall, hit: Hit) -> Answer | StreamedAnswer | None:
+    def _replay_hit(self, call: ChatCall, hit: Hit) -> Answer | StreamedAnswer:
         report = call.report
         report.similarity, report.cache, report.cache_key = hit.cosine, "hit", hit.key
-        replayed = self._replay(call, hit.key, hit.entry, "semantic")
-        if replayed is None:
-            report.semantic, report.similarity, report.cache = "miss", None, "miss"
-        return replayed
+        return self._replay(call, hit.key, hit.entry, "semantic")
 
-    def _replay(self, call: ChatCall, key: str, entry: Entry, tier: CacheTier) -> Answer | StreamedAnswer | None:
-        """None when the stored body is damaged: then it is a miss."""
-        chunks: list[str] = []
-        if call.request.stream:
-            try:
-                body = completions.parse_completion(entry.body)
-                chunks = list(completions.replay(body, include_usage=call.request.include_usage))
-            except (UpstreamError, KeyError) as exc:
-                self._log.event("store_failed", request_id=call.report.request_id, reason=type(exc).__name__)
-                self._cache.forget(key)
-                return None
-
+    def _replay(self, call: ChatCall, key: str, entry: Entry, tier: CacheTier) -> Answer | StreamedAnswer:
         report, now_s = call.report, self._clock.now_s()
         report.cache_tier = tier
         report.cache_age_s = entry.age_s(now_s)
@@ -312,7 +292,8 @@ class Answering:
             self._feedback.note(call, cache_key=key)
         if not call.request.stream:
             return Answer(entry.body)
-        facts = report.body_json()
+        facts, body = report.body_json(), completions.parse_completion(entry.body)
+        chunks = list(completions.replay(body, include_usage=call.request.include_usage))
         chunks[0] = with_report(chunks[0], facts)
         chunks[-1] = with_report(chunks[-1], facts)
         return StreamedAnswer(chunks)

@@ -103,10 +103,6 @@ class AnswerCache:
         """Every tenant's entries. Raises StoreError."""
         await self._purges.purge(EVERYTHING)
 
-    def forget(self, key: str) -> None:
-        """What turned out to be damaged is not looked at again."""
-        self._memory.drop(key)
-
     async def _is_purged(self, tenant: str, entry: Entry, started_ms: float) -> bool:
         now_s = self._clock.now_s()
         if not self._purges.is_known(tenant, entry.tags, now_s):
@@ -127,7 +123,10 @@ class AnswerCache:
             text = await self._sealer.open(text, tenant=tenant, name=key)
             if text is None:  # written before there were keys, under one that is gone, or altered
                 self._log.event("entry_not_opened", key=key[:12])
-        return decode_entry(text) if text else None
+        entry = decode_entry(text) if text else None
+        if text and entry is None:  # of another version, or damaged
+            self._log.event("entry_not_read", key=key[:12])
+        return entry
 
 
 def _name(tenant: str, key: str) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from math import isfinite
 from sys import getsizeof
 from typing import Any, Literal
+from zlib import crc32
 
 from .directives import Directives
 from .policy import Lifetimes
 
-VERSION = 2  # of the stored form; another version reads as a miss
+VERSION = 3  # of the stored form; another version reads as a miss
 MAX_ENTRY_BYTES = 1024 * 1024
 _FACTS_BYTES = 1024  # what an entry's other fields take, generously
 SPREAD = 0.1  # of a lifetime, either way: entries stored together would otherwise all expire together
@@ -85,7 +86,7 @@ def may_store(completion: Mapping[str, Any], *, tool_calls: bool = False) -> boo
 
 
 def encode_entry(entry: Entry) -> str:
-    """A short JSON line of facts, a line break, the body: reading an entry never parses the body."""
+    """A short JSON line of facts, a line break, the body. Its checksum is a fact: reading an entry never parses it."""
     facts = {
         "v": VERSION,
         "model": entry.model,
@@ -97,19 +98,20 @@ def encode_entry(entry: Entry) -> str:
         "tokens": entry.tokens,
         "tags": entry.tags,
         "question": entry.question,
+        "crc": _checksum(entry.body),
     }
     return json.dumps(facts, separators=(",", ":")) + "\n" + entry.body
 
 
 def decode_entry(text: str) -> Entry | None:
-    """None for anything that encode_entry did not write, garbage included."""
-    line, separator, body = text.partition("\n")
-    if not separator or not body.startswith("{") or not body.endswith("}"):
-        return None
+    """None for anything that encode_entry did not write, garbage included, or that was damaged since."""
+    line, _, body = text.partition("\n")
     try:
         facts = json.loads(line)
         model, tags, question = facts["model"], facts["tags"], facts["question"]
         if facts["v"] != VERSION or not isinstance(model, str) or not isinstance(question, str | None):
+            return None
+        if facts["crc"] != _checksum(body):
             return None
         numbers = [float(facts[name]) for name in ("at", "ttl", "swr", "sie", "usd", "tokens")]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -118,6 +120,10 @@ def decode_entry(text: str) -> Entry | None:
         return None
     at, ttl_s, swr_s, stale_if_error_s, cost_usd, tokens = numbers
     return Entry(body, model, at, ttl_s, swr_s, stale_if_error_s, cost_usd, int(tokens), tuple(tags), question)
+
+
+def _checksum(body: str) -> int:
+    return crc32(body.encode("utf-8", "replace"))
 
 
 def _are_texts(values: object) -> bool:

@@ -67,13 +67,14 @@ async def test_hit_does_not_prolong_the_stay_in_memory(clock: FakeClock, store: 
     assert found == "kv"
 
 
-async def test_damaged_answer_is_forgotten(clock: FakeClock, store: MemoryStore) -> None:
-    """The isolate looks into the store again."""
-    isolate = Isolate(store, clock)
+async def test_answer_that_is_damaged_in_the_store(clock: FakeClock, store: MemoryStore) -> None:
+    """Is not found, and the log says so."""
+    isolate = Isolate(store, clock, memory_bytes=0)
     await isolate.cache.put("acme", "k", ENTRY, "req")
-    isolate.cache.forget("k")
+    store.texts = {name: text[:-2] + "!}" for name, text in store.texts.items()}
 
-    assert await isolate.found() == "kv"
+    assert await isolate.found() is None
+    assert isolate.log.names() == ["entry_not_read"]
 
 
 async def test_store_that_fails(clock: FakeClock) -> None:

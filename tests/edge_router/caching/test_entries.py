@@ -147,7 +147,7 @@ def test_entry_written_and_read(
         pytest.param("[]\n{}", id="facts that are a list"),
         pytest.param("{}\n{}", id="no facts"),
         pytest.param("[" * 100_000 + "\n{}", id="facts nested too deeply"),
-        pytest.param(encode_entry(ENTRY).replace('"v":2', '"v":1'), id="another version"),
+        pytest.param(encode_entry(ENTRY).replace('"v":3', '"v":2'), id="another version"),
         pytest.param(encode_entry(ENTRY).replace('"at":1000.0', '"at":"soon"'), id="a time that is text"),
         pytest.param(encode_entry(ENTRY).replace('"at":1000.0', '"at":' + "9" * 400), id="a time beyond floats"),
         pytest.param(encode_entry(ENTRY).replace('"ttl":60.0', '"ttl":Infinity'), id="a lifetime without end"),
@@ -157,7 +157,8 @@ def test_entry_written_and_read(
         pytest.param(encode_entry(ENTRY).replace('"tags":[]', '"tags":"a"'), id="tags that are no list"),
         pytest.param(encode_entry(ENTRY).replace('"question":null', '"question":1'), id="a question that is no text"),
         pytest.param(encode_entry(ENTRY)[:-1], id="cut"),
-        pytest.param(encode_entry(ENTRY).replace("{", "", 2), id="damaged"),
+        pytest.param(encode_entry(ENTRY).replace('{"a":1}', '{"a":2}'), id="another body"),
+        pytest.param(encode_entry(ENTRY).replace("{", "", 1), id="damaged facts"),
     ],
 )
 def test_text_that_is_no_entry(text: str) -> None:

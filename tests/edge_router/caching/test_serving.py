@@ -214,8 +214,9 @@ async def test_stale_answer_instead_of_an_error(is_stream: bool) -> None:
     assert reply.headers["age"] == "411"
 
 
-async def test_damaged_answer_instead_of_an_error() -> None:
-    """A stream needs an answer that can be read: without one the failure is told as it is."""
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_damaged_answer_instead_of_an_error(stream: bool) -> None:
+    """Is of no use: the failure is told as it is."""
     around = world()
     await asked(around)
     around.clock.advance(LATE_S + 300)
@@ -223,7 +224,7 @@ async def test_damaged_answer_instead_of_an_error() -> None:
     for key, text in around.store.texts.items():
         around.store.texts[key] = text.split("\n")[0] + "\n{damaged}"
     break_down(around)
-    reply = await around.ask(chat_body(stream=True))
+    reply = await around.ask(chat_body(stream=stream))
 
     assert (reply.status, error_of(reply)["type"]) == (502, "upstream_error")
     assert "fwd-status" not in reply.headers["cache-status"]

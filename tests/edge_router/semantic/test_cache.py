@@ -270,7 +270,7 @@ async def test_request_that_wants_no_cache() -> None:
 
 @pytest.mark.parametrize("body", ["{damaged}", '{"choices":[]}'])
 async def test_damaged_entry(body: str) -> None:
-    """For a stream it has to be read: then it is a miss."""
+    """Is a miss."""
     around = world()
     await asked(around)
     assert isinstance(around.store, MemoryStore)
