@@ -10,7 +10,7 @@ import pytest
 from edge_router.auth import hash_secret
 from edge_router.catalog import DEFAULT_MODELS, Model
 from edge_router.cloud_api import REGION_HEADER
-from edge_router.errors import CloudUnavailable, FlightLost, UpstreamError
+from edge_router.errors import CloudUnavailable, FlightLost, UpstreamError, UpstreamTimeout
 from edge_router.ports import Store
 from edge_router.replies import Reply
 from tests.edge_router.harness import (
@@ -924,6 +924,24 @@ async def test_question_that_another_caller_is_asking() -> None:
     assert reply.headers["nearside-cost-usd"] == "0"
     assert reply.headers["nearside-cost-avoided-usd"] == "0.0002"
     assert await world.kept() == []
+
+
+@pytest.mark.parametrize(
+    ("model", "landed"),
+    [
+        pytest.param(EDGE_SMALL, FakeUpstreamResponse.plain(native("Shared.")), id="edge"),
+        pytest.param(CLOUD_FAST, FakeUpstreamResponse.plain(completion("Shared.")), id="cloud"),
+        pytest.param(CLOUD_FAST, UpstreamTimeout("late"), id="its time is over"),
+    ],
+)
+async def test_time_of_a_call_that_another_caller_made(model: Model, landed: FakeUpstreamResponse | Exception) -> None:
+    """Is not learned: who joined waited for a part of it."""
+    world = World(single_flight="all")
+    world.flights = FakeFlights(world.cloud, landed, edge=world.edge)
+    await world.ask({**TO_CLOUD, "model": model.id})
+
+    assert world.flights.keys
+    assert len(world.latencies) == 0
 
 
 async def test_first_of_several_callers() -> None:
