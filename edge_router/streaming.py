@@ -201,11 +201,15 @@ class _Flow:
         return self._rest
 
     async def close(self, patience_s: float) -> None:
-        """patience_s: for an upstream that is about to end by itself."""
-        if not (self._relay.is_done and await done_within(self._clock, self._pushing, patience_s)):
-            await self._stream.response.cancel()
-            self._pushing.cancel()
-            await asyncio.wait({self._pushing})
+        """patience_s: for an upstream that is about to end by itself. Cancelled meanwhile, it tells it all the same."""
+        has_ended = False
+        try:
+            has_ended = self._relay.is_done and await done_within(self._clock, self._pushing, patience_s)
+        finally:
+            if not has_ended:
+                await self._stream.response.cancel()
+                self._pushing.cancel()
+                await asyncio.wait({self._pushing})
 
     def _take(self, data: bytes) -> Awaitable[None] | None:
         if self._over.done():

@@ -3,6 +3,7 @@
 python -m scripts.benchmarks.quick_upstream '{"gap_ms": 100, "tokens": 100, "ttft_ms": 0, "embed_ms": 20}'
 
 With "paced_if": "TEXT", streams are paced only where the request's body holds TEXT, and else as fast as they go.
+With "linger_ms", a stream's `[DONE]` comes a gap after the last token, and its end so much later.
 Prints one JSON line {"url"}; ends with its standard input. GET /calls tells how many calls there were.
 """
 
@@ -42,7 +43,8 @@ def _framed(data: bytes) -> bytes:
 
 
 TOKEN = _framed(_chunk({"content": " token"}))
-LAST = _framed(_chunk({}, "stop")) + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+LAST = _framed(_chunk({}, "stop")) + _framed(b"data: [DONE]\n\n")
+END = b"0\r\n\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -53,6 +55,7 @@ class Pace:
     tokens: int = 100
     embed_ms: float = 20.0
     paced_if: str = ""
+    linger_ms: float = 0.0
 
 
 class Counter:
@@ -124,7 +127,13 @@ class QuickUpstream(asyncio.Protocol):
             await asyncio.sleep(max(0.0, at_s - loop.time()))
             self._transport.write(TOKEN)
             at_s += gap_ms / 1000
-        self._transport.write(LAST)
+        if self._pace.linger_ms:
+            await asyncio.sleep(max(0.0, at_s - loop.time()))
+            self._transport.write(LAST)
+            await asyncio.sleep(self._pace.linger_ms / 1000)
+            self._transport.write(END)
+        else:
+            self._transport.write(LAST + END)
 
 
 @contextmanager

@@ -128,6 +128,7 @@ class _Sink:
         self._number = BORDER.number()
         self._pumping: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._has_run = False
         self._has_left = False
 
     def respond(self, status: int, headers: str) -> Any:
@@ -145,10 +146,13 @@ class _Sink:
         except (JsException, asyncio.CancelledError):
             self._has_left = True
         finally:
-            await self._events.aclose()
-            del BORDER.rooms[self._number], BORDER.leavers[self._number]
-            with suppress(JsException):  # gone, and nobody said so
-                BORDER.js.endStream(self._number, is_whole)
+            self._has_run = True
+            try:
+                await self._events.aclose()
+            finally:
+                del BORDER.rooms[self._number], BORDER.leavers[self._number]
+                with suppress(JsException):  # gone, and nobody said so
+                    BORDER.js.endStream(self._number, is_whole)
 
     def _send(self, text: str, /) -> Awaitable[None] | None:
         if self._has_left or not BORDER.js.fill(self._number, text):
@@ -162,7 +166,7 @@ class _Sink:
 
     def _leave(self) -> None:
         self._has_left = True
-        if self._pumping is not None:
+        if self._pumping is not None and not self._has_run:  # what closes the events must not be cut short
             self._pumping.cancel()
 
 

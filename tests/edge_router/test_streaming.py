@@ -436,6 +436,23 @@ async def test_upstream_that_stays_after_its_end() -> None:
     assert response.cancels == 1
 
 
+async def test_caller_who_leaves_between_done_and_the_end() -> None:
+    """The upstream is told at once, and once, although whoever waited for its end is cancelled."""
+    response = stream_of(*FIRST, *REST, STALL)
+    chunks, batches = live(response), list[Batch]()
+    await chunks.run(batches.append)
+    closing = asyncio.ensure_future(chunks.aclose())
+    await asyncio.sleep(0)
+
+    closing.cancel()
+    await asyncio.wait({closing})
+    await chunks.aclose()
+
+    assert closing.cancelled()
+    assert response.cancels == 1
+    assert response.open_reads == 0
+
+
 async def test_bug_while_streaming() -> None:
     """Is an error like any other to the caller; the log has its name and none of its words."""
     response, log = stream_of(*FIRST), CollectingLog()
