@@ -90,9 +90,10 @@ const headOf = (call) => JSON.stringify([call.response.status, headersOf(call.re
 
 const begun = (number, begin, controller) => {
   const call = { controller };
+  call.answer = begin(controller?.signal);
   tell(
     number,
-    begin(controller?.signal).then((response) => {
+    call.answer.then((response) => {
       call.response = response;
       return headOf(call);
     }),
@@ -165,6 +166,11 @@ export const goOn = (number) => {
 export const abort = ({ controller }) => {
   controller?.abort();
   return Boolean(controller);
+};
+
+// Of a call whose head nobody waits for any more. What knows no abort is cancelled when its answer has come.
+export const giveUp = (call) => {
+  if (!abort(call)) call.answer.then(({ body }) => body?.cancel()).catch(() => {});
 };
 
 export const cancel = (number, call) => tell(number, Promise.resolve((call.reader ?? call.response.body)?.cancel()));

@@ -79,7 +79,7 @@ class JsUpstreamResponse:
 
 async def begun(begin: Callable[..., Any], *args: Any) -> JsUpstreamResponse:
     """The answer to a call that a function of border.mjs begins. Raises JsException. Who is cancelled meanwhile, by a
-    deadline or a caller who left, aborts it.
+    deadline or a caller who left, gives it up.
     """
     call: Any = None
 
@@ -90,7 +90,7 @@ async def begun(begin: Callable[..., Any], *args: Any) -> JsUpstreamResponse:
     try:
         head = await BORDER.wait(keep)
     except asyncio.CancelledError:
-        BORDER.js.abort(call)
+        BORDER.js.giveUp(call)
         raise
     return JsUpstreamResponse(call, head)
 

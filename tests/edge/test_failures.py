@@ -108,3 +108,14 @@ def test_caller_who_leaves_stops_the_upstream(edge: httpx.Client, control: Contr
         next(response.iter_lines())
 
     assert control.cancelled(target, within_s=5)
+
+
+def test_edge_answer_that_comes_too_late(edge: httpx.Client, control: Control) -> None:
+    """Workers AI knows no abort: its stream is cancelled when it comes, while the cloud's answer is still under way."""
+    control.slow("ai", ttft_ms=4500, itl_ms=500)  # EDGE_TIMEOUT_S is 4
+    control.slow("upstream", itl_ms=500)
+    with edge.stream("POST", "/v1/chat/completions", json=chat(easy(), stream=True)) as response:
+        lines = response.iter_lines()  # kept: without it the stream would be closed
+        assert any("content" in line for line in lines)
+
+        assert control.cancelled("ai", within_s=10)
