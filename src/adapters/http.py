@@ -52,9 +52,14 @@ class WorkerRequest:
                 with suppress(JsException):  # a caller who has left is not told anyway
                     await self._request.body.pipeTo(WritableStream.new())
             raise _too_large()
-        found = await (
-            BORDER.wait(BORDER.js.readBody, self._request, MAX_BODY_BYTES) if length is not None else self._bounded()
-        )
+        try:
+            found = await (
+                BORDER.wait(BORDER.js.readBody, self._request, MAX_BODY_BYTES)
+                if length is not None
+                else self._bounded()
+            )
+        except JsException as exc:
+            raise _cut() from exc
         if isinstance(found, str):
             return found
         if found is False:
@@ -76,7 +81,7 @@ class WorkerRequest:
                 if result.done:
                     return
         except JsException as exc:
-            raise RequestRejected("The body broke off.", code="body_cut") from exc
+            raise _cut() from exc
         finally:
             reader.releaseLock()
 
@@ -175,6 +180,10 @@ def _path(url: str) -> str:
     start = url.find("/", url.find("//") + 2)
     end = url.find("?", start)
     return url[start:] if end < 0 else url[start:end]
+
+
+def _cut() -> RequestRejected:
+    return RequestRejected("The body broke off.", code="body_cut")
 
 
 def _too_large() -> BodyTooLarge:

@@ -1,11 +1,14 @@
 """Wrong requests to the real Worker: an OpenAI-shaped error with the right status, the report, and no crash."""
 
 import json
+import socket
+import time
 from collections.abc import Callable
 
 import httpx
 import pytest
 
+from scripts.local.stack import Address, Stack
 from tests.edge.control import chat, easy
 
 pytestmark = pytest.mark.workerd
@@ -107,3 +110,18 @@ def test_log_holds_no_prompt(edge: httpx.Client, worker_log: Callable[..., str])
     log = worker_log("worker", until="log-test-2")
     assert "log-test-1" in log
     assert secret not in log
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["with length", "chunked"])
+def test_body_that_breaks_off(stack: tuple[Stack, Address], worker_log: Callable[..., str], is_chunked: bool) -> None:
+    """Is the caller's failure, not ours: the log has a refusal, no crash."""
+    request_id = f"cut-body-{is_chunked}"
+    length = "transfer-encoding: chunked" if is_chunked else "content-length: 500"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: {request_id}\r\n{length}\r\n\r\n"
+    url = httpx.URL(stack[1].url)
+    with socket.create_connection((url.host, url.port), timeout=10) as caller:
+        caller.sendall(head.encode() + b"10\r\n{")
+        time.sleep(1)  # until the Worker reads: it hears of nobody who leaves before
+
+    (event,) = [line for line in worker_log("worker", until=request_id).splitlines() if request_id in line]
+    assert "body_cut" in event
