@@ -48,7 +48,7 @@ class Fleet:
         ordered = nearest_first(regions, location, lambda region: self.rtt_ms(location, region), seed)
         admitted = (region for region in ordered if self._breakers[region.id].admits(now_s))
         chosen = next(admitted, ordered[0] if ordered and at_any_cost else None)
-        if chosen is not None and before is None:
+        if chosen is not None and before is None and len(ordered) > 1:
             self._ways.put(way, chosen, 1, now_s)
         return chosen
 

@@ -98,19 +98,17 @@ class Upstreams:
                 raise await cloud_api.error_of(response, at.label)
             finally:
                 await response.cancel()  # it may not be read to its end
-        await self._note_who_answered(call, at, response)
+        name = response.header(cloud_api.MODEL_HEADER) or at.model.id
+        at.answered_by, at.is_fallback = at.model, name != at.model.id
+        if at.is_fallback:
+            await self._note_fallback(call, at, response, name)
         return response
 
-    async def _note_who_answered(self, call: ChatCall, at: Attempt, response: UpstreamResponse) -> None:
+    async def _note_fallback(self, call: ChatCall, at: Attempt, response: UpstreamResponse, name: str) -> None:
         """Raises UpstreamError when it is a model that the key may not use: a region of an older version, or behind a
         proxy that takes headers away, falls back although it was told not to.
         """
-        name, allowed = response.header(cloud_api.MODEL_HEADER) or at.model.id, call.tenant.models
-        at.is_fallback = name != at.model.id
-        at.answered_by = at.model
-        if not at.is_fallback:
-            return
-        at.answered_by = self._settings.catalog.find(name) or at.model
+        at.answered_by, allowed = self._settings.catalog.find(name) or at.model, call.tenant.models
         if allowed is not None and not allowed.allows(name, "cloud"):
             await response.cancel()
             raise UpstreamError(f"{at.label} answered with a model that this key may not use.", code="wrong_model")
