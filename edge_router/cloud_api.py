@@ -11,8 +11,8 @@ from .requests import Controls
 
 CHAT_PATH = "/v1/chat/completions"
 REGION_HEADER = "nearside-cloud-region"  # on every answer of the service itself
-# How long the edge will wait for the first byte, from the moment it sends. Not a time: clocks differ.
 MODEL_HEADER = "nearside-cloud-model"  # which model answered
+# How long the edge will wait for the first byte, from the moment it sends. Not a time: clocks differ.
 DEADLINE_HEADER = "nearside-deadline-ms"
 FALLBACKS_HEADER = "nearside-fallbacks"  # `off`: only the model that is asked for may answer
 WAITED_HEADER = "nearside-waited-ms"  # of an answer that a flight passes on: how long its own call took to answer

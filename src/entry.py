@@ -29,7 +29,7 @@ from adapters.receivers import FetchReceiver
 from adapters.runtime import CLOCK, ConsoleLog, WaitUntil, new_id
 from adapters.vectors import VectorizeIndex
 from adapters.workers_ai import edge_models
-from adapters.workers_kv import CACHE_READ_SHARE, KEYS_CACHE_TTL_S, WorkersKV
+from adapters.workers_kv import KEYS_CACHE_TTL_S, WorkersKV
 from alerts import Alerts, DurableAlerts
 from batches import Batches, DurableBooks, messages_of
 from counters import Counters, DurableCounters, DurableHot
@@ -58,6 +58,7 @@ from edge_router.replies import Reply, error_reply
 from edge_router.report import Report
 from edge_router.settings import Settings, SettingsError, read_settings
 from edge_router.tally import Tally
+from edge_router.timers import STEP_SHARE
 from edge_router.tracing.exporter import SpanExporter
 from edge_router.tracing.spans import Sampling
 from feedback_log import DurableFeedback, FeedbackLog
@@ -112,7 +113,7 @@ def compose(env: Any) -> Parts:
     if WHY_RULES is not None:
         log.event("keyword_rules_in_use", reason=WHY_RULES)
     edge, cloud = edge_models(env), FetchCloudRegions()
-    cache = WorkersKV(env.CACHE, read_timeout_s=CACHE_READ_SHARE * settings.cache_timeout_s)
+    cache = WorkersKV(env.CACHE, read_timeout_s=STEP_SHARE * settings.cache_timeout_s)
     feedback = FeedbackBook(DurableFeedback(env.RATINGS), clock=clock, log=log) if settings.feedback == "on" else None
     vectors = VectorizeIndex(env.VECTORS)
     latencies = LatencyTable()

@@ -16,13 +16,12 @@ from ..embedder import Embedder
 from ..errors import GatewayError, StoreError, UpstreamError
 from ..ports import Clock, Log, Vectors
 from ..report import SemanticOutcome
-from ..timers import Deadline
+from ..timers import STEP_SHARE, Deadline
 from .question import Question
 
 CANDIDATES = 5
 # Of the collected pairs none below 0.76 is a hit by default; at LOOSE_THRESHOLD one hit in a hundred lies below this.
 MIN_COSINE = 0.7
-EMBEDDING_SHARE = 0.79  # of a look-up's time: 150 of 190 ms
 # A vector may be seen before the entry it points to, which takes KV up to a minute. After that the entry is gone.
 GONE_AFTER_S = 120.0
 
@@ -130,7 +129,7 @@ class SemanticCache:
 
     async def _vector(self, question: Question) -> list[float]:
         """Raises UpstreamError."""
-        [vector] = await self._embedder.embed([question.text], timeout_s=self._timeout_s * EMBEDDING_SHARE)
+        [vector] = await self._embedder.embed([question.text], timeout_s=self._timeout_s * STEP_SHARE)
         if not any(vector):
             raise UpstreamError("The embedder's answer has no direction.")
         return vector

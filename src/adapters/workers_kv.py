@@ -10,8 +10,6 @@ from adapters.runtime import CLOCK
 from edge_router.errors import StoreError
 from edge_router.timers import Deadline
 
-# Of a look-up's time, 150 of 190 ms. A slower cache is no help; reads from the central tier take 50 to 150 ms.
-CACHE_READ_SHARE = 0.79
 KEYS_CACHE_TTL_S = 30  # the platform's minimum: a key that was revoked is to be refused soon
 WRITE_TIMEOUT_S = 10.0
 
